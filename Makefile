@@ -1,0 +1,47 @@
+# Each target does its own set-up: a machine with Python 3.11 or newer and make is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint types layers unit lock clean
+
+help:
+	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
+	@echo "make test   everything that CI checks"
+	@echo "make lock   renew the lock files from pyproject.toml"
+
+.venv/runtime.stamp: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+.venv/dev.stamp: .venv/runtime.stamp requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+demo: .venv/runtime.stamp
+	$(BIN)/python -m wsproxy demo --seconds 10
+
+test: lint types layers unit
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+layers: .venv/dev.stamp
+	$(BIN)/lint-imports
+
+unit: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -o requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache
