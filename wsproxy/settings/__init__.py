@@ -1,0 +1,1 @@
+"""TOML, environment and flags, read once into one frozen, typed tree."""
