@@ -1,0 +1,268 @@
+"""The switchboard: one loop a worker carries the bytes of all its tunnels.
+
+Owns every established tunnel's two transports while it lasts. A session's task hands a tunnel over with `carry` and
+sleeps until it is over; reading, relaying and sending need no task and no scheduler pass of their own. Opens no
+nursery: the worker runs `serve` and `sweep`.
+
+Invariants:
+* backpressure is not reading: a side is read only when all that came of the other direction has been sent;
+* a tunnel gets one read a turn, and everyone ready gets a turn before anyone gets two;
+* whatever a tunnel does, only that tunnel ends by it;
+* `carry` returns with both transports closed.
+"""
+
+import os
+from collections import deque
+
+import trio
+
+from wsproxy.errors import ConnectionLost, Side
+from wsproxy.network.poller import BROKEN, READ, WRITE, make_poller
+from wsproxy.network.transport import Transport
+from wsproxy.protocol.relay import Relay
+
+READ_BYTES = 65536
+SWEEP_SECONDS = 1.0
+
+
+class _End:
+    """One side of a tunnel on the board."""
+
+    __slots__ = ("broken", "fd", "half_closed", "open", "queued", "side", "transport", "tunnel", "wants")
+
+    def __init__(self, tunnel: "Tunnel", side: Side, transport: Transport) -> None:
+        self.tunnel = tunnel
+        self.side = side
+        self.transport = transport
+        self.fd = transport.fileno()
+        self.wants = 0
+        self.open = True
+        self.half_closed = False
+        self.queued = False
+        self.broken = False
+        """Reset while what it had sent still waits inside: its tunnel ends when that is delivered."""
+
+
+class Tunnel:
+    """Two transports and the relay between them."""
+
+    __slots__ = ("ends", "failure", "over", "relay")
+
+    def __init__(self, relay: Relay, client: Transport, upstream: Transport) -> None:
+        self.relay = relay
+        self.ends = (_End(self, Side.CLIENT, client), _End(self, Side.UPSTREAM, upstream))
+        self.over = trio.Event()
+        self.failure: Exception | None = None
+
+
+class Switchboard:
+    """The tunnels of one worker and the loop that serves them."""
+
+    def __init__(self) -> None:
+        self._poller = make_poller()
+        self._ends: dict[int, _End] = {}
+        self._tunnels: set[Tunnel] = set()
+        self._unfinished: deque[_End] = deque()
+        # Written to when another task leaves work for the loop, which waits for the poller alone.
+        self._nudged, self._nudge = os.pipe()
+        os.set_blocking(self._nudged, False)
+        os.set_blocking(self._nudge, False)
+        self._poller.register(self._nudged, READ)
+
+    def close(self) -> None:
+        """Give back the board's own descriptors, once `serve` and every `carry` have ended."""
+        self._poller.close()
+        os.close(self._nudged)
+        os.close(self._nudge)
+
+    async def carry(self, tunnel: Tunnel, received: tuple[bytes, bytes]) -> None:
+        """Serve ``tunnel`` until it is over; both transports are closed when this returns or is cancelled.
+
+        :param received: bytes of each side that arrived behind its opening handshake.
+        :raises Exception: what the relay raised, a fault of ours: the session's boundary tells it.
+        """
+        self._tunnels.add(tunnel)
+        try:
+            for end in tunnel.ends:
+                self._ends[end.fd] = end
+                self._poller.register(end.fd, 0)
+            now = trio.current_time()
+            for end, data in zip(tunnel.ends, received, strict=True):
+                if data:
+                    tunnel.relay.receive(end.side, data, now)
+            self._settle(tunnel, now)
+            self._wake_loop()
+            await tunnel.over.wait()
+        finally:
+            self._tunnels.discard(tunnel)
+            for end in tunnel.ends:
+                self._hang_up(end)
+        if tunnel.failure is not None:
+            raise tunnel.failure
+
+    def drain(self, tunnel: Tunnel, code: int) -> None:
+        """Begin to close ``tunnel`` with ``code`` at a message boundary; it goes on until both sides have answered."""
+        if tunnel in self._tunnels:
+            now = trio.current_time()
+            tunnel.relay.drain(code, now)
+            self._settle(tunnel, now)
+            self._wake_loop()
+
+    def _wake_loop(self) -> None:
+        if self._unfinished:
+            try:
+                os.write(self._nudge, b"!")
+            except BlockingIOError:
+                return  # full of earlier nudges, which will do
+
+    # --- the loop
+
+    async def serve(self) -> None:
+        """Serve every tunnel on the board, for ever."""
+        poller = self._poller
+        while True:
+            if self._unfinished:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(poller.fileno())
+            now = trio.current_time()
+            for fd, ready in poller.poll():
+                end = self._ends.get(fd)
+                if end is not None:
+                    self._turn(end, ready, now)
+                elif fd == self._nudged:
+                    os.read(fd, 4096)
+            for _ in range(len(self._unfinished)):
+                end = self._unfinished.popleft()
+                end.queued = False
+                if end.open:
+                    self._turn(end, READ, now)
+
+    def _turn(self, end: _End, ready: int, now: float) -> None:
+        tunnel = end.tunnel
+        try:
+            self._move(end, ready, now)
+            self._settle(tunnel, now)
+        except Exception as failure:  # noqa: BLE001 — kept for the session's boundary; the board must go on
+            tunnel.failure = failure
+            tunnel.over.set()
+            for each in tunnel.ends:
+                self._hang_up(each)
+
+    def _move(self, end: _End, ready: int, now: float) -> None:
+        """One read of one side, or the sending of what it could not take before."""
+        relay = end.tunnel.relay
+        other = end.tunnel.ends[end.side.other]
+        try:
+            if ready == BROKEN:
+                self._break(end, now)
+                return
+            if ready & WRITE:
+                end.transport.flush_now()
+                if not end.transport.pending and relay.backlog(other.side):
+                    relay.resume(other.side, now)
+            if relay.backlog(end.side):
+                if not other.transport.pending:
+                    relay.resume(end.side, now)
+            elif ready & READ and relay.wants_input(end.side, not other.transport.pending):
+                data = end.transport.read_now(READ_BYTES)
+                if data:
+                    relay.receive(end.side, data, now)
+                elif data is not None:
+                    relay.ended(end.side, now)
+        except ConnectionLost:
+            self._lose(end, now)
+
+    def _settle(self, tunnel: Tunnel, now: float) -> None:
+        """Send what the relay has for each side, then ask the poller for what each side can do next."""
+        while self._send(tunnel, now):
+            pass
+        for end in tunnel.ends:
+            if end.open:
+                self._adjust(end, now)
+        if not (tunnel.ends[0].open or tunnel.ends[1].open):
+            tunnel.over.set()
+
+    def _send(self, tunnel: Tunnel, now: float) -> bool:
+        """Send what the relay has; True when a side was lost over it, so that the relay has more to say."""
+        for end in tunnel.ends:
+            data = tunnel.relay.take(end.side)
+            if data and end.open:
+                try:
+                    end.transport.write_now(data)
+                except ConnectionLost:
+                    self._lose(end, now)
+                    return True
+        return False
+
+    def _adjust(self, end: _End, now: float) -> None:
+        relay = end.tunnel.relay
+        transport = end.transport
+        pending = transport.pending
+        if not pending and relay.over(end.side):
+            self._hang_up(end)
+            return
+        if not pending and not end.half_closed and relay.half_close_due(end.side):
+            end.half_closed = True
+            try:
+                transport.shutdown_write()
+            except ConnectionLost:
+                self._lose(end, now)
+                return
+        if end.broken:
+            if not relay.backlog(end.side):
+                self._lose(end, now)
+                self._settle(end.tunnel, now)
+                return
+        else:
+            self._watch(end, pending)
+        # Input that was parsed or decrypted waits inside, and no socket event will tell of it.
+        drained = not end.tunnel.ends[end.side.other].transport.pending
+        waiting = relay.backlog(end.side) or (transport.buffered and relay.wants_input(end.side, True))
+        if waiting and drained and not end.queued:
+            end.queued = True
+            self._unfinished.append(end)
+
+    def _watch(self, end: _End, pending: int) -> None:
+        wants = WRITE if pending else 0
+        if end.tunnel.relay.wants_input(end.side, not end.tunnel.ends[end.side.other].transport.pending):
+            wants |= READ
+        if wants != end.wants:
+            end.wants = wants
+            self._poller.modify(end.fd, wants)
+
+    def _break(self, end: _End, now: float) -> None:
+        """A reset came while nothing was wanted of ``end``: what it sent before is still to be delivered."""
+        if end.tunnel.relay.backlog(end.side):
+            end.broken = True
+            self._poller.unregister(end.fd)
+        else:
+            self._lose(end, now)
+
+    def _lose(self, end: _End, now: float) -> None:
+        self._hang_up(end)
+        end.tunnel.relay.lost(end.side, now)
+
+    def _hang_up(self, end: _End) -> None:
+        if end.open:
+            end.open = False
+            if self._ends.pop(end.fd, None) is not None and not end.broken:
+                self._poller.unregister(end.fd)
+            end.transport.close()
+
+    # --- time
+
+    async def sweep(self) -> None:
+        """End the tunnels whose deadline has passed, for ever."""
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            now = trio.current_time()
+            for tunnel in [each for each in self._tunnels if each.relay.deadline <= now]:
+                self._expire(tunnel, now)
+
+    def _expire(self, tunnel: Tunnel, now: float) -> None:
+        tunnel.relay.expire()
+        self._settle(tunnel, now)
+        for end in tunnel.ends:
+            self._hang_up(end)
+        tunnel.over.set()

@@ -1,0 +1,221 @@
+"""One direction of a tunnel: pieces of messages in, whole frames out, every byte allowed before it goes on.
+
+Owns what a plan does to a message: inflate, check, count, deflate, coalesce. Sans-I/O and clock-free (the CPU clock is
+a parameter). Knows nothing of closing.
+
+Invariants:
+* a byte is counted against the limits, and text against UTF-8, before it is written to the sink;
+* inflating stops when the sink holds `HIGH_WATER` bytes and goes on with `advance`: a bomb costs what was read;
+* whether a message is compressed is decided before the compressor sees it, never after (RFC 7692 §7.2.1).
+"""
+
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wsproxy.errors import Violation
+from wsproxy.extensions.deflate import Decoder, Encoder
+from wsproxy.protocol import frames
+from wsproxy.protocol.leg import Leg, Piece
+from wsproxy.protocol.limits import Limits
+from wsproxy.protocol.plan import Plan
+from wsproxy.protocol.tally import Tally
+
+HIGH_WATER = 256 * 1024
+"""Bytes waiting for a sink from which on nothing more is produced for it."""
+STEP = 64 * 1024
+"""The most that one call of the decoder may return, in bytes."""
+EXPANSION_FLOOR = 64 * 1024
+"""Inflated bytes of a message before its expansion is judged: short ones cannot hurt."""
+
+_Utf8 = getincrementaldecoder("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Where one direction counts: the tunnel's own tallies and the route's message sizes."""
+
+    received: Tally
+    sent: Tally
+    sizes: list[int]
+    """Messages by size: index ``n`` counts those of at most ``2**n - 1`` bytes that no lower index took; the last
+    index takes the rest."""
+
+
+class Flow:
+    """Carries one direction's data messages from a leg's events to the other leg's outbox.
+
+    :param sink: the leg that the messages leave by.
+    :param plan: what happens to them.
+    :param decoder: for inflate, recode and a verified pass; None makes a pass blind.
+    :param encoder: for deflate and recode.
+    :param clock: CPU time in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        sink: Leg,
+        plan: Plan,
+        decoder: Decoder | None,
+        encoder: Encoder | None,
+        limits: Limits,
+        counters: Counters,
+        clock: Callable[[], int],
+    ) -> None:
+        self.plan = plan
+        self.decoder = decoder
+        self.encoder = encoder
+        self._sink = sink
+        self._limits = limits
+        self._received = counters.received
+        self._sent = counters.sent
+        self._sizes = counters.sizes
+        self._clock = clock
+        # One message's state
+        self._piece = Piece(frames.BINARY, True, False, b"", True, True)
+        self._inflating = False
+        self._deflating = False
+        self._blind = False
+        self._marked = False
+        self._size = 0
+        self._wire = 0
+        self._utf8 = _Utf8()
+        self._check_text = False
+        self._opcode = frames.BINARY
+        # The frame being gathered
+        self._parts: list[bytes] = []
+        self._gathered = 0
+        self.between_messages = True
+        """No message is under way: the place for a drain's close frame."""
+        self.pending = False
+        """Input that was taken is not all worked off: call `advance` once the sink has room."""
+
+    def take(self, piece: Piece) -> None:
+        """Work on one piece, as far as the sink has room.
+
+        :raises Violation: 1007, 1008 or 1009; the sink has got nothing that was not allowed.
+        """
+        if piece.first:
+            self._begin(piece)
+        self._piece = piece
+        if not self._inflating:
+            self._deliver(piece.payload, piece.payload, piece.frame_end)
+            return
+        assert self.decoder is not None
+        self._wire += len(piece.payload)
+        self._received.codec_input += len(piece.payload)
+        limit = self._limits.max_message_bytes
+        if self._wire > limit + limit // 8 + 1024:
+            # Empty blocks inflate to nothing, for ever: the wire has its own bound, a little over the message's.
+            raise Violation(1009, f"message over {limit} bytes")
+        self.decoder.feed(piece.payload, piece.frame_end and piece.fin)
+        self.advance()
+
+    def advance(self) -> None:
+        """Go on with what `take` left pending.
+
+        :raises Violation: as `take`.
+        """
+        decoder = self.decoder
+        assert decoder is not None
+        received = self._received
+        piece = self._piece
+        passing = self.plan is Plan.PASS
+        room = HIGH_WATER
+        while True:
+            started = self._clock()
+            plain = decoder.read(STEP)
+            received.codec_ns += self._clock() - started
+            received.codec_output += len(plain)
+            self.pending = more = decoder.pending
+            end = piece.frame_end and not more
+            self._deliver(plain, b"" if passing and more else piece.payload if passing else plain, end)
+            if not more:
+                return
+            room -= len(plain)
+            if room <= 0 or self._sink.outbox_bytes >= HIGH_WATER:
+                return
+
+    def _begin(self, piece: Piece) -> None:
+        whole = piece.frame_end and piece.fin
+        self.between_messages = False
+        self._opcode = piece.opcode
+        self._size = self._wire = 0
+        self._inflating = piece.rsv1 and self.decoder is not None
+        self._blind = piece.rsv1 and self.decoder is None
+        self._check_text = piece.opcode == frames.TEXT and not self._blind
+        self._deflating = self._marked = False
+        if piece.rsv1 and self.plan is Plan.PASS:
+            self._marked = True
+            self._sent.passed += 1
+            self._received.passed += 1
+            return
+        if piece.rsv1:
+            self._received.inflated += 1
+        else:
+            self._received.plain += 1
+        if self.encoder is None:
+            self._sent.plain += 1
+        elif whole and not piece.rsv1 and len(piece.payload) < self.encoder.threshold:
+            self._sent.skipped_small += 1
+        else:
+            self._marked = self._deflating = True
+            self._sent.compressed += 1
+
+    def _deliver(self, plain: bytes, out: bytes, frame_end: bool) -> None:
+        """Check and count ``plain``, then gather ``out`` for the sink."""
+        fin = frame_end and self._piece.fin
+        self._allow(plain, fin)
+        if self._deflating:
+            out = self._deflate(out, frame_end, fin)
+        self._parts.append(out)
+        self._gathered += len(out)
+        if frame_end or self._gathered >= self._limits.coalesce_bytes:
+            self._write(fin)
+        if fin:
+            self._finish()
+
+    def _allow(self, plain: bytes, fin: bool) -> None:
+        limits = self._limits
+        self._size = size = self._size + len(plain)
+        if size > limits.max_message_bytes:
+            raise Violation(1009, f"message over {limits.max_message_bytes} bytes")
+        if self._inflating and size > EXPANSION_FLOOR and size > self._wire * limits.max_expansion:
+            raise Violation(1009, f"message inflates over {limits.max_expansion} times")
+        if self._check_text:
+            try:
+                self._utf8.decode(plain, fin)
+            except UnicodeDecodeError:
+                raise Violation(1007, "text that is not UTF-8") from None
+        if not self._blind:
+            self._received.payload_bytes += len(plain)
+            self._sent.payload_bytes += len(plain)
+
+    def _deflate(self, plain: bytes, frame_end: bool, fin: bool) -> bytes:
+        assert self.encoder is not None
+        sent = self._sent
+        started = self._clock()
+        out = self.encoder.piece(plain, frame_end, fin)
+        sent.codec_ns += self._clock() - started
+        sent.codec_input += len(plain)
+        sent.codec_output += len(out)
+        return out
+
+    def _write(self, fin: bool) -> None:
+        parts = self._parts
+        payload = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._sink.send_frame(self._opcode, self._marked and self._opcode != frames.CONTINUATION, payload, fin)
+        self._opcode = frames.CONTINUATION
+        self._parts = []
+        self._gathered = 0
+
+    def _finish(self) -> None:
+        if not self._blind:
+            self._sizes[min(self._size.bit_length(), len(self._sizes) - 1)] += 1
+        if self._piece.opcode == frames.TEXT:
+            self._received.text += 1
+            self._sent.text += 1
+        else:
+            self._received.binary += 1
+            self._sent.binary += 1
+        self.between_messages = True

@@ -1,0 +1,223 @@
+"""One side's WebSocket conversation: frames in, events out; data and control frames out.
+
+Owns one `wsproto.Connection`, which is the law for everything a side sends: frame headers, masking, fragmentation,
+control frames, close codes. Three things are ours, through wsproto's public extension seam and beside it:
+
+* inbound payload stays raw bytes (a proxy needs no `str`, and inflating is the flow's business);
+* an oversize frame is refused by its header, before any payload is kept;
+* outgoing data frames are written by `frames`: wsproto masks slowly and would own the reserved bits.
+
+Never imports sockets, clocks or logs. Invariants: input is parsed only as far as events are asked for, so a caller that
+stops asking stops the work; nothing is written after our close frame; wsproto sees every byte that arrives.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import CloseConnection, Message, Ping, Pong
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+from wsproxy.errors import Side, Violation
+from wsproxy.protocol import frames
+from wsproxy.protocol.limits import Limits
+
+_NO_BITS = RsvBits(False, False, False)
+_RSV1_ONLY = RsvBits(True, False, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some payload of a data message, raw as it travelled (unmasked, not inflated)."""
+
+    opcode: int
+    """Of the message: `frames.TEXT` or `frames.BINARY`, also in a continuation."""
+    first: bool
+    """The message begins here."""
+    rsv1: bool
+    """Of the message: it is compressed (RFC 7692 §6)."""
+    payload: bytes
+    frame_end: bool
+    fin: bool
+    """The message ends with this frame; meaningful where ``frame_end`` is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PingFrame:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PongFrame:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFrame:
+    code: int | None
+    """None where the frame had no status code (RFC 6455 §7.1.5)."""
+    reason: str
+
+
+LegEvent = Piece | PingFrame | PongFrame | CloseFrame
+
+
+class _Tap(Extension):
+    """Sees each inbound frame before wsproto keeps it; holds the raw payload of the event that wsproto yields next."""
+
+    name = "wsproxy-tap"
+
+    def __init__(self, limits: Limits, rsv1: bool) -> None:
+        self._limits = limits
+        self._data_bits = _RSV1_ONLY if rsv1 else _NO_BITS
+        self._opcode = Opcode.BINARY
+        self.first = False
+        self.rsv1 = False
+        self.payload = b""
+        self.fault: Violation | None = None
+        self.close_code: int | None = None
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool | str:
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        # wsproto calls this again for the same frame while its masking key has not arrived: only assign, never count.
+        self._opcode = opcode
+        if opcode.iscontrol():
+            return _NO_BITS
+        if payload_length > self._limits.max_frame_bytes:
+            self.fault = Violation(1009, f"frame over {self._limits.max_frame_bytes} bytes")
+            return CloseReason.MESSAGE_TOO_BIG
+        self.first = opcode is not Opcode.CONTINUATION
+        if not self.first:
+            return _NO_BITS
+        self.rsv1 = rsv.rsv1
+        return self._data_bits
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        if not self._opcode.iscontrol():
+            self.payload = data
+            return b""
+        if self._opcode is Opcode.CLOSE and data[:2] == b"\x03\xf6":
+            # 1014 is registered with IANA (bad gateway); wsproto refuses it. It judges the rest of the frame as 1013.
+            self.close_code = 1014
+            return b"\x03\xf5" + data[2:]
+        return data
+
+
+class Leg:
+    """One side's conversation after the 101.
+
+    :param side: which side the proxy talks to here; towards the client it is the server and does not mask.
+    :param limits: bounds on what that side may send.
+    :param compressed: permessage-deflate was agreed, so RSV1 is legal.
+    """
+
+    def __init__(self, side: Side, limits: Limits, *, compressed: bool) -> None:
+        self.side = side
+        self.close_sent = False
+        self.close_received = False
+        self._limits = limits
+        self._tap = _Tap(limits, compressed)
+        role = ConnectionType.SERVER if side is Side.CLIENT else ConnectionType.CLIENT
+        self._wsproto = Connection(role, [self._tap])
+        self._write_frame = frames.plain_frame if side is Side.CLIENT else frames.masked_frame
+        self._fragments = 0
+        self._opcode = frames.BINARY
+        self._outbox: deque[bytes] = deque()
+        self.outbox_bytes = 0
+
+    # --- what this side sends us
+
+    def feed(self, data: bytes) -> None:
+        """Keep what arrived; `next_event` parses it. Nothing is kept after this side's close frame."""
+        if not self.close_received:
+            self._wsproto.receive_data(data)
+
+    def next_event(self) -> LegEvent | None:
+        """The next thing this side said, or None when more bytes are needed.
+
+        :raises Violation: it broke RFC 6455 or a limit; nothing more can be read from it.
+        """
+        for event in self._wsproto.events():
+            match event:
+                case Message():
+                    return self._piece(event)
+                case Ping():
+                    return PingFrame(bytes(event.payload))
+                case Pong():
+                    return PongFrame(bytes(event.payload))
+                case CloseConnection():
+                    return self._close_frame(event)
+                case _:
+                    raise AssertionError(f"wsproto yielded {event!r} after the opening handshake")
+        return None
+
+    def _piece(self, event: Message[str] | Message[bytes | bytearray]) -> Piece:
+        tap = self._tap
+        payload, tap.payload = tap.payload, b""
+        first, tap.first = tap.first, False
+        if first:
+            self._fragments = 0
+            self._opcode = frames.TEXT if isinstance(event.data, str) else frames.BINARY
+        if event.frame_finished:
+            self._fragments += 1
+            if self._fragments > self._limits.max_fragments:
+                raise Violation(1008, f"message of over {self._limits.max_fragments} fragments")
+        return Piece(self._opcode, first, tap.rsv1, payload, event.frame_finished, event.message_finished)
+
+    def _close_frame(self, event: CloseConnection) -> CloseFrame:
+        tap = self._tap
+        if self._wsproto.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
+            # The same event also tells a parse failure; only a real close frame moves wsproto's state.
+            raise tap.fault or Violation(int(event.code), _ascii(event.reason or "protocol error"))
+        self.close_received = True
+        code = None if event.code == CloseReason.NO_STATUS_RCVD else tap.close_code or int(event.code)
+        return CloseFrame(code, event.reason or "")
+
+    # --- what we send this side
+
+    @property
+    def open(self) -> bool:
+        """Neither end has sent a close frame on this leg: control frames may still go out."""
+        return not (self.close_sent or self.close_received)
+
+    def send_frame(self, opcode: int, rsv1: bool, payload: bytes, fin: bool) -> None:
+        """Write one whole data frame; ``opcode`` is `frames.CONTINUATION` for all but a message's first."""
+        first = opcode | (frames.FIN if fin else 0) | (frames.RSV1 if rsv1 else 0)
+        self._put(self._write_frame(first, payload))
+
+    def send_ping(self, payload: bytes) -> None:
+        self._put(self._wsproto.send(Ping(payload)))
+
+    def send_pong(self, payload: bytes) -> None:
+        self._put(self._wsproto.send(Pong(payload)))
+
+    def send_close(self, code: int | None, reason: str) -> None:
+        """Write the close frame; ``code`` None writes an empty one (RFC 6455 §5.5.1)."""
+        self._put(self._wsproto.send(CloseConnection(CloseReason.NO_STATUS_RCVD if code is None else code, reason)))
+        self.close_sent = True
+
+    def _put(self, data: bytes) -> None:
+        self._outbox.append(data)
+        self.outbox_bytes += len(data)
+
+    def take_outbox(self) -> bytes:
+        """All that waits to be sent, in order; the caller now owns it."""
+        outbox = self._outbox
+        self.outbox_bytes = 0
+        if len(outbox) == 1:
+            return outbox.popleft()
+        data = b"".join(outbox)
+        outbox.clear()
+        return data
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")[:120]

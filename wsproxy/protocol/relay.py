@@ -1,0 +1,270 @@
+"""The two legs of a tunnel joined: what either side sends becomes what the other side gets, closes included.
+
+Owns the close table and nothing of sockets or clocks: bytes and the time come in, bytes and wishes go out, so that
+every race is a table in a test. The caller delivers input with `receive` and `lost`, sends what `take` returns, and asks
+`wants_input` before it reads.
+
+How a tunnel ends (RFC 6455 §7; the first cause is kept in `ending`):
+
+============================ ================================= =======================================
+what happened                that side gets                    the other side gets
+============================ ================================= =======================================
+a close frame                the other side's close frame      the same code and reason
+a violation                  its code, then a half close       1001 an upstream, 1011 a client; 1007 to
+                                                               1009: the same code
+lost without a close frame   nothing                           1001 an upstream, 1011 a client
+drain                        client: the drain's code          1001, once the client's close or end came
+============================ ================================= =======================================
+
+Invariants: at most one close frame leaves on a leg, and 1005, 1006 and 1015 never; from the first cause on a deadline
+stands, after which the tunnel is over whatever the sides do; input after a side's close frame is thrown away.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+from typing import Literal
+
+from wsproxy.errors import Side, Violation
+from wsproxy.protocol.flow import HIGH_WATER, Flow
+from wsproxy.protocol.leg import CloseFrame, Leg, LegEvent, Piece, PingFrame, PongFrame
+from wsproxy.protocol.tally import Direction, Tally
+
+EVENTS_A_TURN = 256
+"""Events of one side that one turn works off at most: a read full of two-byte frames must not hold up other tunnels."""
+
+ABNORMAL = 1006
+"""Told in logs and counters where a side ended without a close frame; never on the wire (RFC 6455 §7.4.1)."""
+NO_STATUS = 1005
+
+Initiator = Literal["client", "upstream", "proxy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a tunnel ended: who began it, the code (1005 none, 1006 lost) and the reason."""
+
+    initiator: Initiator
+    code: int
+    reason: str
+
+
+class Input(Enum):
+    """What becomes of the bytes that a side sends."""
+
+    RELAYED = auto()
+    DISCARDED = auto()
+    """Its close frame came, or it broke a rule: read only so that our last words are not lost to a reset."""
+    ENDED = auto()
+
+
+class Relay:
+    """One tunnel's conversation.
+
+    :param legs: the conversations with the client and with the upstream.
+    :param flows: what the client's and what the upstream's messages go through.
+    :param tallies: ``tallies[side][direction]``.
+    :param close_seconds: bound on a closing handshake, from its first cause to the end of both connections.
+    """
+
+    def __init__(
+        self,
+        legs: tuple[Leg, Leg],
+        flows: tuple[Flow, Flow],
+        tallies: tuple[tuple[Tally, Tally], tuple[Tally, Tally]],
+        close_seconds: float,
+    ) -> None:
+        self._legs = legs
+        self._flows = flows
+        self._tallies = tallies
+        self._close_seconds = close_seconds
+        self._input = [Input.RELAYED, Input.RELAYED]
+        self._failed = [False, False]
+        self._writable = [True, True]
+        self._backlog = [False, False]
+        self._draining = False
+        self._drain_code: int | None = None
+        self.ending: Ending | None = None
+        self.deadline = inf
+        """The time at which the caller gives up on both connections."""
+
+    # --- input
+
+    def receive(self, side: Side, data: bytes, now: float) -> None:
+        """Take what arrived from ``side`` at time ``now`` (seconds)."""
+        self._tallies[side][Direction.RECEIVED].wire_bytes += len(data)
+        if self._input[side] is not Input.RELAYED:
+            return
+        self._legs[side].feed(data)
+        self.resume(side, now)
+
+    def resume(self, side: Side, now: float) -> None:
+        """Go on with input of ``side`` that waited for room on the other side (`backlog`)."""
+        try:
+            self._backlog[side] = self._work(side, now)
+        except Violation as violation:
+            self._violated(side, violation, now)
+
+    def ended(self, side: Side, now: float) -> None:
+        """``side`` ended its half of the connection in order. After its close frame it may still wait for ours."""
+        if self._input[side] is Input.RELAYED:
+            self.lost(side, now)
+        self._input[side] = Input.ENDED
+
+    def lost(self, side: Side, now: float) -> None:
+        """The connection of ``side`` is gone: nothing comes any more, and nothing can be sent."""
+        relayed = self._input[side] is Input.RELAYED
+        self._input[side] = Input.ENDED
+        self._writable[side] = False
+        self._backlog[side] = False
+        if relayed:
+            self._begin_end(side.label, ABNORMAL, "connection lost", now)
+            self._send_close(side.other, _gone(side.other), "connection lost")
+
+    def drain(self, code: int, now: float) -> None:
+        """Close the client with ``code`` at the next message boundary, then the upstream with 1001."""
+        if self.ending is None:
+            self.ending = Ending("proxy", code, "going away")
+            self._draining = True
+            self._drain_code = code
+            self._drain_at_boundary(now)
+
+    def expire(self) -> None:
+        """The deadline has passed: say the close frames that were still to be said. The caller sends and hangs up."""
+        for side in Side:
+            if self.ending is not None and self.ending.initiator == side.label:
+                self._send_close(side, _wire_code(self.ending.code), self.ending.reason)
+            else:
+                self._send_close(side, _gone(side), "going away")
+
+    def _work(self, side: Side, now: float) -> bool:
+        """Turn input into output while there is room; True when some was left."""
+        leg = self._legs[side]
+        flow = self._flows[side]
+        sink = self._legs[side.other]
+        for _ in range(EVENTS_A_TURN):
+            if flow.pending and self._accepts(side.other):
+                flow.advance()
+            else:
+                event = leg.next_event()
+                if event is None:
+                    return False
+                self._pass_on(side, event, flow, sink, now)
+            if self._input[side] is not Input.RELAYED:
+                return False
+            if self._accepts(side.other) and (flow.pending or sink.outbox_bytes >= HIGH_WATER):
+                return True
+        return True
+
+    def _pass_on(self, side: Side, event: LegEvent, flow: Flow, sink: Leg, now: float) -> None:
+        received = self._tallies[side][Direction.RECEIVED]
+        sent = self._tallies[side.other][Direction.SENT]
+        match event:
+            case Piece():
+                if self._accepts(side.other):
+                    flow.take(event)
+                    if self._drain_code is not None:
+                        self._drain_at_boundary(now)
+            case PingFrame(payload):
+                received.ping += 1
+                if sink.open:
+                    sent.ping += 1
+                    sink.send_ping(payload)
+            case PongFrame(payload):
+                received.pong += 1
+                if sink.open:
+                    sent.pong += 1
+                    sink.send_pong(payload)
+            case CloseFrame(code, reason):
+                received.close += 1
+                self._closed(side, code, reason, now)
+
+    # --- closing
+
+    def _closed(self, side: Side, code: int | None, reason: str, now: float) -> None:
+        self._input[side] = Input.DISCARDED
+        self._begin_end(side.label, NO_STATUS if code is None else code, reason, now)
+        if self._draining:
+            code, reason = 1001, "going away"
+        self._send_close(side.other, code, reason)
+
+    def _violated(self, side: Side, violation: Violation, now: float) -> None:
+        code = violation.code
+        self._begin_end("proxy", code, violation.reason, now)
+        self._input[side] = Input.DISCARDED
+        self._failed[side] = True
+        self._backlog[side] = False
+        self._send_close(side, code, violation.reason)
+        if code == 1002:
+            self._send_close(side.other, _gone(side.other), "the other side broke the protocol")
+        else:
+            self._send_close(side.other, code, violation.reason)
+
+    def _accepts(self, side: Side) -> bool:
+        """Whether data may still be written to ``side``: nothing may follow a close frame (RFC 6455 §5.5.1)."""
+        return self._writable[side] and not self._legs[side].close_sent
+
+    def _send_close(self, side: Side, code: int | None, reason: str) -> None:
+        leg = self._legs[side]
+        if self._accepts(side):
+            leg.send_close(code, reason)
+            self._tallies[side][Direction.SENT].close += 1
+
+    def _drain_at_boundary(self, now: float) -> None:
+        if self._drain_code is not None and self._flows[Side.UPSTREAM].between_messages:
+            self._send_close(Side.CLIENT, self._drain_code, "going away")
+            self._drain_code = None
+            self._begin_end("proxy", 1001, "going away", now)
+
+    def _begin_end(self, initiator: Initiator, code: int, reason: str, now: float) -> None:
+        if self.ending is None:
+            self.ending = Ending(initiator, code, reason)
+        self.deadline = min(self.deadline, now + self._close_seconds)
+
+    # --- output and wishes
+
+    def take(self, side: Side) -> bytes:
+        """What is to be sent to ``side`` now; the caller owns it from here."""
+        leg = self._legs[side]
+        if not leg.outbox_bytes:
+            return b""
+        data = leg.take_outbox()
+        self._tallies[side][Direction.SENT].wire_bytes += len(data)
+        return data
+
+    def backlog(self, side: Side) -> bool:
+        """Input of ``side`` waits inside for room on the other side: call `resume`, and do not read."""
+        return self._backlog[side]
+
+    def wants_input(self, side: Side, other_side_drained: bool) -> bool:
+        """Whether ``side`` may be read; ``other_side_drained``: all that `take` gave for the other side is sent."""
+        match self._input[side]:
+            case Input.RELAYED:
+                return other_side_drained and not self._backlog[side]
+            case Input.DISCARDED:
+                return True
+            case Input.ENDED:
+                return False
+
+    def half_close_due(self, side: Side) -> bool:
+        """Nothing follows what was taken for ``side``: end our half of its connection once that is sent.
+
+        The client's connection is ours to end first, the upstream's is not (RFC 6455 §7.1.1), unless it failed.
+        """
+        leg = self._legs[side]
+        if not leg.close_sent:
+            return False
+        return self._failed[side] or (side is Side.CLIENT and leg.close_received)
+
+    def over(self, side: Side) -> bool:
+        """Nothing is left to do on the connection of ``side`` but to close it, once all that was taken is sent."""
+        return self._input[side] is Input.ENDED and not self._accepts(side)
+
+
+def _gone(side: Side) -> int:
+    """What a side is told when the other one is no more: an upstream 1001, a client 1011."""
+    return 1001 if side is Side.UPSTREAM else 1011
+
+
+def _wire_code(code: int) -> int | None:
+    return None if code == NO_STATUS else code
