@@ -1,0 +1,343 @@
+"""One connected byte stream, plain or TLS, with the same calls inside trio tasks and inside the switchboard's loop.
+
+Owns: the raw non-blocking socket of a connection, what the kernel has not taken yet, and TLS over memory BIOs. Must
+never import HTTP or WebSocket. trio's streams are not used because the switchboard serves hundreds of connections in
+one loop without a task each, and `trio.SSLStream` keeps its SSLObject private.
+Invariants
+* No call but the async ones ever waits.
+* What `write_now` takes leaves whole and in order, or the connection is lost.
+* TLS that ends without close_notify is a loss, not an end: a truncated stream is never mistaken for a whole one
+  (RFC 8446 §6.1).
+* A cancelled `receive_some` loses no byte. After a cancelled `send_all` only closing makes sense.
+"""
+
+import contextlib
+import os
+import socket
+import ssl
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from wsproxy.errors import ConnectionLost
+
+READ_BYTES = 65536
+_RECORDS_BYTES = 65536
+"""Plaintext encrypted at a time, so that a large write never exists twice in full; also how much TLS's own answers may
+pile up unsent (a flood of KeyUpdates from an end that does not read)."""
+_NOTHING = memoryview(b"")
+
+
+class Transport(ABC):
+    """A connected stream socket, non-blocking.
+
+    :ivar peer: the address of the far end as text, for logs: ``127.0.0.1:5000``, ``[::1]:5000``, ``unix:/path``.
+    :ivar buffered: received bytes wait inside, so `read_now` has some although the socket may not become readable.
+    """
+
+    __slots__ = ("_closed", "_half_closing", "_rest", "_sock", "buffered", "peer")
+
+    def __init__(self, sock: socket.socket, peer: str = "") -> None:
+        sock.setblocking(False)
+        _tune(sock)
+        self._sock = sock
+        self._rest = _NOTHING
+        self._half_closing = False
+        self._closed = False
+        self.buffered = False
+        self.peer = peer or _peer_text(sock)
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once closed."""
+        return self._sock.fileno()
+
+    @property
+    @abstractmethod
+    def pending(self) -> int:
+        """Bytes that were written and that the kernel has not taken."""
+
+    @abstractmethod
+    def read_now(self, limit: int = READ_BYTES) -> bytes | None:
+        """At most ``limit`` bytes; None when there is nothing to read now; ``b""`` at the orderly end of input.
+
+        None does not say that the kernel's buffer is empty: poll level-triggered. Raises ConnectionLost.
+        """
+
+    @abstractmethod
+    def write_now(self, data: bytes) -> bool:
+        """Take all of ``data``; True when the kernel has everything, False when some of it is kept (`pending`).
+
+        Writing while something is pending is allowed but copies it: stop producing instead. Raises ConnectionLost.
+        """
+
+    @abstractmethod
+    def _refill(self) -> bool:
+        """Put what goes next into ``_rest``, which is empty; False when there is nothing."""
+
+    def flush_now(self) -> bool:
+        """Send what is pending as far as the kernel takes it; True when nothing is left. Raises ConnectionLost."""
+        while self._rest or self._refill():
+            sent = self._send(self._rest)
+            if not sent:
+                return False
+            self._rest = self._rest[sent:]
+        self._rest = _NOTHING
+        if self._half_closing:
+            self._half_closing = False
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                raise ConnectionLost(_reason(error)) from error
+        return True
+
+    def shutdown_write(self) -> None:
+        """End our output once the pending bytes are out (`flush_now` goes on with it). Raises ConnectionLost."""
+        self._half_closing = True
+        self.flush_now()
+
+    def close(self) -> None:
+        """Close the socket; pending bytes are dropped. May be called again; never raises, never waits."""
+        if self._closed:
+            return
+        self._closed = True
+        self._rest = _NOTHING
+        if trio.lowlevel.in_trio_run():
+            trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+
+    def abort(self) -> None:
+        """Close with a reset, so that the far end cannot take what it got for the whole (RFC 9112 §8)."""
+        if not self._closed:
+            # A socket that the far end has reset already refuses the option; then there is nobody left to tell.
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    async def receive_some(self, limit: int = READ_BYTES) -> bytes:
+        """At least one byte, or ``b""`` at the orderly end of input. Raises ConnectionLost."""
+        await trio.lowlevel.checkpoint()
+        while (data := self.read_now(limit)) is None:
+            await self._wait(trio.lowlevel.wait_readable)
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        """Send all of ``data``. Raises ConnectionLost."""
+        await trio.lowlevel.checkpoint()
+        if not self.write_now(data):
+            while not self.flush_now():
+                await self._wait(trio.lowlevel.wait_writable)
+
+    async def drain_and_close(self, seconds: float) -> None:
+        """End our output, throw input away until its end or for ``seconds``, then close.
+
+        Closing with unread input would reset the connection, and the far end could lose an answer that it has not
+        read yet (RFC 9112 §9.6). Raises nothing but cancellation.
+        """
+        try:
+            with trio.move_on_after(seconds), contextlib.suppress(ConnectionLost):
+                self._half_closing = True
+                await self.send_all(b"")
+                while await self.receive_some():
+                    pass
+        finally:
+            self.close()
+
+    async def _wait(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+        if self._closed:
+            raise ConnectionLost("closed")
+        try:
+            await ready(self._sock)
+        except trio.ClosedResourceError:
+            raise ConnectionLost("closed") from None
+
+    def _receive(self, limit: int) -> bytes | None:
+        try:
+            return self._sock.recv(limit)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise ConnectionLost(_reason(error)) from error
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise ConnectionLost(_reason(error)) from error
+
+
+class PlainTransport(Transport):
+    """TCP or a Unix socket, without TLS."""
+
+    __slots__ = ()
+
+    @property
+    def pending(self) -> int:
+        return len(self._rest)
+
+    def read_now(self, limit: int = READ_BYTES) -> bytes | None:
+        return self._receive(limit)
+
+    def write_now(self, data: bytes) -> bool:
+        if self._rest:
+            self._rest = memoryview(b"".join((self._rest, data)))
+            return self.flush_now()
+        if not data:
+            return self.flush_now()
+        sent = self._send(data)
+        if sent == len(data):
+            return True
+        self._rest = memoryview(data)[sent:]
+        return False
+
+    def _refill(self) -> bool:
+        return False
+
+
+class TlsTransport(Transport):
+    """TLS over memory BIOs. `do_handshake` comes first."""
+
+    __slots__ = ("_incoming", "_input_ended", "_notified", "_outgoing", "_plain", "_tls")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        tls: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_name: str | None = None,
+        peer: str = "",
+    ) -> None:
+        """``server_name``: what the client role asks for and verifies. Raises ValueError if it cannot be a name."""
+        super().__init__(sock, peer)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._plain = _NOTHING
+        self._input_ended = False
+        self._notified = False
+        self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name)
+
+    async def do_handshake(self) -> None:
+        """Raises ConnectionLost, also for a certificate that does not verify."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self.send_all(b"")
+                while (data := self._receive(READ_BYTES)) is None:
+                    await self._wait(trio.lowlevel.wait_readable)
+                self._feed(data)
+            except ssl.SSLError as error:
+                raise self._tls_lost(error) from error
+            else:
+                # The far end's first data may have come in one read with the end of its handshake.
+                self.buffered = self._incoming.pending > 0
+                await self.send_all(b"")
+                return
+
+    @property
+    def pending(self) -> int:
+        return len(self._rest) + self._outgoing.pending + len(self._plain)
+
+    def read_now(self, limit: int = READ_BYTES) -> bytes | None:
+        if self._input_ended:
+            return b""
+        if not self.buffered:
+            data = self._receive(limit)
+            if data is None:
+                return None
+            self._feed(data)
+        plain = self._decrypt(limit)
+        if self._outgoing.pending > _RECORDS_BYTES:
+            raise ConnectionLost("TLS: a flood of records that want an answer")
+        if plain:
+            return plain
+        return b"" if self._input_ended else None
+
+    def write_now(self, data: bytes) -> bool:
+        self._plain = memoryview(b"".join((self._plain, data)) if self._plain else data)
+        return self.flush_now()
+
+    def _refill(self) -> bool:
+        if self._plain:
+            try:
+                self._tls.write(self._plain[:_RECORDS_BYTES])
+            except ssl.SSLError as error:
+                raise self._tls_lost(error) from error
+            self._plain = self._plain[_RECORDS_BYTES:]
+        elif self._half_closing and not self._notified:
+            self._notified = True
+            # Their close_notify has not come yet, or data came before it: neither matters to ending our output.
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+        self._rest = memoryview(self._outgoing.read())
+        return len(self._rest) > 0
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _decrypt(self, limit: int) -> bytes:
+        # One SSL_read gives one record, at most 16 KiB.
+        parts: list[bytes] = []
+        room = limit
+        self.buffered = True
+        try:
+            while room > 0 and not self._input_ended:
+                part = self._tls.read(room)
+                parts.append(part)
+                room -= len(part)
+                self._input_ended = not part
+        except ssl.SSLWantReadError:
+            self.buffered = False
+        except ssl.SSLError as error:
+            # What came before the fault is good and goes first; the next read meets the fault again.
+            if not parts:
+                raise self._tls_lost(error) from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _tls_lost(self, error: ssl.SSLError) -> ConnectionLost:
+        """What to raise; before that tries to send the alert, which tells the far end's log why."""
+        self._plain = _NOTHING
+        with contextlib.suppress(ConnectionLost):
+            self.flush_now()
+        return ConnectionLost(f"TLS: {getattr(error, 'verify_message', '') or error.reason or type(error).__name__}")
+
+
+def address_text(address: object) -> str:
+    """A socket address as text: ``127.0.0.1:80``, ``[::1]:80``, ``unix:/path``, ``unix:`` for an unnamed one."""
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(address, bytes):
+        # Linux's abstract namespace (unix(7)).
+        return "unix:@" + address[1:].decode("utf-8", "backslashreplace")
+    return f"unix:{address}"
+
+
+def _peer_text(sock: socket.socket) -> str:
+    try:
+        return address_text(sock.getpeername())
+    except OSError as error:
+        # Connected and reset before anyone looked: the first read tells.
+        return f"unknown ({_reason(error)})"
+
+
+def _tune(sock: socket.socket) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    # A socket that was reset before we got it refuses options on some systems; the first read tells.
+    with contextlib.suppress(OSError):
+        # One write is one burst of whole frames, so waiting to fill a segment only adds latency.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A far end that vanished without a word is noticed in the end also where nothing is ever sent.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno is not None else str(error)

@@ -1,0 +1,209 @@
+"""HTTP/1.1 messages on their way through: which headers cross, how bodies are framed, what our own errors look like.
+
+Owns: the rules of RFC 9110 §7 and RFC 9112 for an intermediary, on h11's event values. Sans-I/O.
+Invariants
+* No hop-by-hop header crosses, nor any that Connection names (RFC 9110 §7.6.1).
+* A message leaves with one framing only, chosen from what h11 made of it (RFC 9112 §6.3: no request smuggling).
+* Header names keep their case and their order.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol
+
+import h11
+
+from wsproxy.errors import Refused
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a request's or a response's head. More: status 431, or 502 for an upstream's."""
+
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class Headers(Protocol):
+    """The headers of an h11 event, whose class h11 does not export: iterating gives names in lower case."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def raw_items(self) -> list[tuple[bytes, bytes]]: ...
+
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_NOT_IN_TRAILERS = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"max-forwards",
+        b"set-cookie",
+    }
+)
+"""Fields that decide about framing, routing, access or the content's type cannot come late (RFC 9110 §6.5.1)."""
+
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+_AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-fVv.:]+\])(:[0-9]*)?")
+_ABSOLUTE_FORM = re.compile(rb"(?:https?|wss?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request wants to go.
+
+    :ivar host: the Host header's value, or the authority of a target in absolute form; empty if an HTTP/1.0 client
+        sent none.
+    :ivar target: in origin form, path and query; or ``*``.
+    """
+
+    host: bytes
+    target: bytes
+
+
+def destination(request: h11.Request) -> Destination:
+    """Read Host and target (RFC 9112 §3.2). Raises Refused 400, or 501 for CONNECT."""
+    if request.method == b"CONNECT":
+        raise Refused(501, "bad_request", "CONNECT is not served here")
+    host = header(request.headers, b"host") or b""
+    target = request.target
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is not None:
+        host, target = absolute[1], absolute[2]
+        if not host:
+            raise Refused(400, "bad_request", "the request's target has no host")
+        if not target.startswith(b"/"):
+            target = b"/" + target
+    elif not target.startswith(b"/") and not (target == b"*" and request.method == b"OPTIONS"):
+        raise Refused(400, "bad_request", "the request's target is not a path")
+    if b"#" in target or not _AUTHORITY.fullmatch(host):
+        raise Refused(400, "bad_request", "the request's target or Host header is malformed")
+    return Destination(host, target)
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The value of the first header of that name (in lower case)."""
+    return next((value for found, value in headers if found == name), None)
+
+
+def tokens(headers: Headers, name: bytes) -> frozenset[bytes]:
+    """All elements of a comma-separated header (name in lower case), in lower case."""
+    found = b",".join(value for candidate, value in headers if candidate == name).lower()
+    return frozenset(stripped for token in found.split(b",") if (stripped := token.strip(b" \t")))
+
+
+def end_to_end(headers: Headers) -> HeaderList:
+    """The headers that cross a proxy, names as they were written (RFC 9110 §7.6.1)."""
+    # A Connection header that names what frames the message would split it from its body.
+    stays = _HOP_BY_HOP | (tokens(headers, b"connection") - {b"content-length"})
+    return [(raw, value) for raw, value in headers.raw_items() if raw.lower() not in stays]
+
+
+def trailers(headers: Headers) -> HeaderList:
+    """The trailer fields that cross."""
+    return [(raw, value) for raw, value in end_to_end(headers) if raw.lower() not in _NOT_IN_TRAILERS]
+
+
+def is_chunked(headers: Headers) -> bool:
+    """The message is framed by chunks: h11 lets no other transfer coding through."""
+    return header(headers, b"transfer-encoding") is not None
+
+
+def is_bodyless(request: h11.Request) -> bool:
+    """The request's head is all of it."""
+    return not is_chunked(request.headers) and header(request.headers, b"content-length") in (None, b"0")
+
+
+def is_repeatable(request: h11.Request) -> bool:
+    """Sending it twice does what sending it once does, and nothing of it is gone (RFC 9110 §9.2.2)."""
+    return request.method in _IDEMPOTENT and is_bodyless(request)
+
+
+def is_websocket_upgrade(request: h11.Request) -> bool:
+    """The client wants a WebSocket; whether it asks in the right way is for `opening.check_request`."""
+    return b"websocket" in tokens(request.headers, b"upgrade")
+
+
+def check_framing(request: h11.Request) -> None:
+    """Raises Refused 400 for a request whose end two parsers could see in two places (RFC 9112 §6.1)."""
+    if is_chunked(request.headers) and (
+        header(request.headers, b"content-length") is not None or request.http_version < b"1.1"
+    ):
+        raise Refused(400, "bad_request", "Transfer-Encoding beside Content-Length, or in HTTP/1.0")
+
+
+def upstream_request(request: h11.Request, base_path: bytes, authority: bytes) -> h11.Request:
+    """The head that goes to an upstream: same method, target below ``base_path``, Host as the client sent it.
+
+    ``authority`` is the Host of a request that came without one (HTTP/1.0). Raises Refused.
+    """
+    check_framing(request)
+    place = destination(request)
+    headers: HeaderList = [(b"Host", place.host or authority)]
+    headers += [(raw, value) for raw, value in end_to_end(request.headers) if raw.lower() != b"host"]
+    if is_chunked(request.headers):
+        headers.append((b"Transfer-Encoding", b"chunked"))
+    return h11.Request(method=request.method, target=join_target(base_path, place.target), headers=headers)
+
+
+def join_target(base_path: bytes, target: bytes) -> bytes:
+    """``target`` below ``base_path``, which is empty or starts with a slash and does not end with one."""
+    return target if target == b"*" else base_path + target
+
+
+def client_response(response: h11.Response, *, close: bool) -> h11.Response:
+    """The head that goes to the client. h11 chooses the framing of a body without Content-Length.
+
+    ``close``: say that the connection ends with this answer.
+    """
+    headers = end_to_end(response.headers)
+    if is_chunked(response.headers):
+        headers = [(raw, value) for raw, value in headers if raw.lower() != b"content-length"]
+    if close:
+        headers.append((b"Connection", b"close"))
+    return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)
+
+
+def informational_response(response: h11.InformationalResponse) -> h11.InformationalResponse:
+    """A 1xx answer, other than 101, on its way to the client."""
+    return h11.InformationalResponse(
+        status_code=response.status_code, reason=response.reason, headers=end_to_end(response.headers)
+    )
+
+
+def error_response(
+    status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> tuple[h11.Response, bytes]:
+    """Our own answer and its body, one line of text; the connection ends with it."""
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = "Error"
+    body = f"{status} {reason}: {detail}\n".encode("utf-8", "backslashreplace")
+    response = h11.Response(
+        status_code=status,
+        reason=reason.encode("ascii"),
+        headers=[
+            (b"Content-Type", b"text/plain; charset=utf-8"),
+            (b"Content-Length", str(len(body)).encode("ascii")),
+            (b"Connection", b"close"),
+            *headers,
+        ],
+    )
+    return response, body

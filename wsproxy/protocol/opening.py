@@ -1,0 +1,226 @@
+"""The WebSocket opening handshake in both roles (RFC 6455 §4).
+
+Owns: what a client must ask, what an upstream is asked, and what each is answered. Sans-I/O, on h11's event values.
+Invariants
+* Sec-WebSocket-Key, -Version, -Extensions and -Accept never cross: each leg has its own.
+* The subprotocol that the client is told is the one that the upstream chose among those that the client offered.
+* Nothing is half accepted: a head is a whole handshake, or Refused says with which status.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+
+import h11
+
+from wsproxy.errors import Refused
+from wsproxy.protocol.http1 import (
+    HeaderList,
+    Headers,
+    destination,
+    end_to_end,
+    header,
+    is_bodyless,
+    join_target,
+    tokens,
+)
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_TO_A_LEG = frozenset(
+    {
+        b"content-length",
+        b"expect",
+        b"host",
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """A client's complete opening handshake.
+
+    :ivar target: path and query.
+    :ivar host: the Host header's value.
+    :ivar key: the value of Sec-WebSocket-Key.
+    :ivar origin: the value of Origin, which only browsers send; None without one.
+    :ivar subprotocols: as offered, in order of preference.
+    :ivar extensions: the values of all Sec-WebSocket-Extensions headers, in order, not parsed.
+    :ivar headers: everything else that crosses to the upstream, Origin included.
+    """
+
+    target: bytes
+    host: bytes
+    key: bytes
+    origin: bytes | None
+    subprotocols: tuple[bytes, ...]
+    extensions: tuple[bytes, ...]
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswer:
+    """An upstream's valid 101.
+
+    :ivar subprotocol: what the upstream chose; None if nothing.
+    :ivar extensions: the values of all Sec-WebSocket-Extensions headers, in order, not parsed.
+    :ivar headers: everything else that crosses to the client.
+    """
+
+    subprotocol: bytes | None
+    extensions: tuple[bytes, ...]
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+def accept_value(key: bytes) -> bytes:
+    """Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def check_request(request: h11.Request) -> ClientRequest:
+    """Read a client's handshake (RFC 6455 §4.2.1).
+
+    Raises Refused: 426 for another version than 13, 400 for everything else that is not as it must be.
+    """
+    if request.method != b"GET" or request.http_version < b"1.1":
+        raise _bad_request("a WebSocket handshake is an HTTP/1.1 GET")
+    if b"websocket" not in tokens(request.headers, b"upgrade"):
+        raise _bad_request("Upgrade does not name websocket")
+    if b"upgrade" not in tokens(request.headers, b"connection"):
+        raise _bad_request("Connection does not name Upgrade")
+    if not is_bodyless(request):
+        raise _bad_request("a WebSocket handshake has no body")
+    version = _single(request.headers, b"sec-websocket-version")
+    if version is None:
+        raise _bad_request("no Sec-WebSocket-Version")
+    if version != b"13":
+        raise Refused(
+            426,
+            "bad_request",
+            "Sec-WebSocket-Version must be 13",
+            ((b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket")),
+        )
+    key = _single(request.headers, b"sec-websocket-key")
+    if key is None or not _is_key(key):
+        raise _bad_request("Sec-WebSocket-Key is not the base64 of 16 bytes")
+    if header(request.headers, b"sec-websocket-accept") is not None:
+        raise _bad_request("Sec-WebSocket-Accept is for answers")
+    place = destination(request)
+    return ClientRequest(
+        target=place.target,
+        host=place.host,
+        key=key,
+        origin=_single(request.headers, b"origin"),
+        subprotocols=_subprotocols(request.headers),
+        extensions=_all(request.headers, b"sec-websocket-extensions"),
+        headers=_crossing(request.headers),
+    )
+
+
+def upstream_request(
+    client: ClientRequest, base_path: bytes, extension_offer: bytes | None
+) -> tuple[h11.Request, bytes]:
+    """Our handshake with an upstream on behalf of ``client``, and its new random key (RFC 6455 §4.1).
+
+    ``base_path`` is empty or starts with a slash and does not end with one.
+    """
+    key = base64.b64encode(secrets.token_bytes(16))
+    headers: HeaderList = [
+        (b"Host", client.host),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Key", key),
+        (b"Sec-WebSocket-Version", b"13"),
+    ]
+    if client.subprotocols:
+        headers.append((b"Sec-WebSocket-Protocol", b", ".join(client.subprotocols)))
+    if extension_offer is not None:
+        headers.append((b"Sec-WebSocket-Extensions", extension_offer))
+    headers.extend(client.headers)
+    return h11.Request(method=b"GET", target=join_target(base_path, client.target), headers=headers), key
+
+
+def check_response(response: h11.InformationalResponse, key: bytes, offered: tuple[bytes, ...]) -> UpstreamAnswer:
+    """Read an upstream's 101 to the request with ``key`` and the subprotocols ``offered`` (RFC 6455 §4.1).
+
+    Raises Refused 502. Extensions are for the caller to check.
+    """
+    if response.status_code != 101:
+        raise _bad_answer("the upstream's answer is not a 101")
+    if tokens(response.headers, b"upgrade") != {b"websocket"}:
+        raise _bad_answer("the upstream's Upgrade is not websocket")
+    if b"upgrade" not in tokens(response.headers, b"connection"):
+        raise _bad_answer("the upstream's Connection does not name Upgrade")
+    if _all(response.headers, b"sec-websocket-accept") != (accept_value(key),):
+        raise _bad_answer("the upstream's Sec-WebSocket-Accept is wrong")
+    chosen = _all(response.headers, b"sec-websocket-protocol")
+    if len(chosen) > 1 or not set(chosen) <= set(offered):
+        raise _bad_answer("the upstream chose a subprotocol that was not offered")
+    return UpstreamAnswer(
+        subprotocol=chosen[0] if chosen else None,
+        extensions=_all(response.headers, b"sec-websocket-extensions"),
+        headers=_crossing(response.headers),
+    )
+
+
+def client_response(
+    client: ClientRequest, answer: UpstreamAnswer, extension: bytes | None
+) -> h11.InformationalResponse:
+    """The 101 for ``client`` (RFC 6455 §4.2.2); ``extension`` is what its leg agreed on."""
+    headers: HeaderList = [
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Accept", accept_value(client.key)),
+    ]
+    if answer.subprotocol is not None:
+        headers.append((b"Sec-WebSocket-Protocol", answer.subprotocol))
+    if extension is not None:
+        headers.append((b"Sec-WebSocket-Extensions", extension))
+    headers.extend(answer.headers)
+    return h11.InformationalResponse(status_code=101, reason=b"Switching Protocols", headers=headers)
+
+
+def _bad_request(detail: str) -> Refused:
+    return Refused(400, "bad_request", detail)
+
+
+def _bad_answer(detail: str) -> Refused:
+    return Refused(502, "rejected_by_upstream", detail)
+
+
+def _all(headers: Headers, name: bytes) -> tuple[bytes, ...]:
+    return tuple(value for found, value in headers if found == name)
+
+
+def _single(headers: Headers, name: bytes) -> bytes | None:
+    values = _all(headers, name)
+    if len(values) > 1:
+        raise _bad_request(f"more than one {name.decode('ascii').title()} header")
+    return values[0] if values else None
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(key) == 24 and len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _subprotocols(headers: Headers) -> tuple[bytes, ...]:
+    values = _all(headers, b"sec-websocket-protocol")
+    found = tuple(stripped for token in b",".join(values).split(b",") if (stripped := token.strip(b" \t")))
+    if values and not (found and all(_TOKEN.fullmatch(token) for token in found)):
+        raise _bad_request("Sec-WebSocket-Protocol is not a list of tokens")
+    return found
+
+
+def _crossing(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((raw, value) for raw, value in end_to_end(headers) if raw.lower() not in _OWN_TO_A_LEG)
