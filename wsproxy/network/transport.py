@@ -12,7 +12,6 @@ Invariants
 """
 
 import contextlib
-import os
 import socket
 import ssl
 import struct
@@ -89,7 +88,7 @@ class Transport(ABC):
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
-                raise ConnectionLost(_reason(error)) from error
+                raise ConnectionLost(reason(error)) from error
         return True
 
     def shutdown_write(self) -> None:
@@ -158,7 +157,7 @@ class Transport(ABC):
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
-            raise ConnectionLost(_reason(error)) from error
+            raise ConnectionLost(reason(error)) from error
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
@@ -166,7 +165,7 @@ class Transport(ABC):
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            raise ConnectionLost(_reason(error)) from error
+            raise ConnectionLost(reason(error)) from error
 
 
 class PlainTransport(Transport):
@@ -325,7 +324,7 @@ def _peer_text(sock: socket.socket) -> str:
         return address_text(sock.getpeername())
     except OSError as error:
         # Connected and reset before anyone looked: the first read tells.
-        return f"unknown ({_reason(error)})"
+        return f"unknown ({reason(error)})"
 
 
 def _tune(sock: socket.socket) -> None:
@@ -339,5 +338,6 @@ def _tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno is not None else str(error)
+def reason(error: OSError) -> str:
+    """What went wrong, as a clause in lower case."""
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,95 @@
+"""Connections to upstream endpoints: TCP to any address of a name, Unix sockets, verified TLS.
+
+Owns: how an endpoint is reached. Must never import HTTP or WebSocket, nor choose between endpoints.
+Invariant: what goes wrong is Refused 502 or 504; why it did is its ``__cause__``, for the log and not for the client.
+"""
+
+import errno
+import os
+import socket
+import ssl
+
+import trio
+
+from wsproxy.errors import CannotStart, ConnectionLost, Refused
+from wsproxy.network.transport import PlainTransport, TlsTransport, Transport, reason
+from wsproxy.settings.endpoints import Endpoint
+
+TlsContext = ssl.SSLContext
+"""For the layers above, which carry one and never look inside."""
+
+_BACKLOG_PAUSE_SECONDS = 0.01
+
+
+def make_upstream_tls(ca: str) -> TlsContext:
+    """TLS that verifies upstreams against the PEM file ``ca``, or the system's store if that is empty.
+
+    Raises CannotStart with one line that says why the file is of no use.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+    except ssl.SSLError as error:
+        raise CannotStart(f"cannot use {ca} as a CA: it holds no valid certificates in PEM") from error
+    except OSError as error:
+        raise CannotStart(f"cannot use {ca} as a CA: {reason(error)}") from error
+    # WebSocket over HTTP/2 is another protocol (RFC 8441).
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+async def dial(endpoint: Endpoint, tls: TlsContext | None, server_name: str, timeout_seconds: float) -> Transport:
+    """Connect, TLS included, within ``timeout_seconds``.
+
+    ``tls`` is needed for an endpoint with TLS only; ``server_name`` is what its certificate must be for, the
+    endpoint's host if empty. Raises Refused: 504 on timeout, else 502.
+    """
+    with trio.move_on_after(timeout_seconds):
+        try:
+            return await _connect(endpoint, tls, server_name or endpoint.host)
+        except (OSError, UnicodeError, ConnectionLost) as error:
+            raise Refused(502, "upstream_unreachable", "the upstream cannot be reached") from error
+    raise Refused(504, "upstream_timeout", "the upstream did not accept the connection in time")
+
+
+async def _connect(endpoint: Endpoint, tls: TlsContext | None, server_name: str) -> Transport:
+    sock = await (_connect_tcp(endpoint) if endpoint.unix_path is None else _connect_unix(endpoint.unix_path))
+    if not endpoint.tls:
+        return PlainTransport(sock)
+    if tls is None:
+        raise ValueError(f"{endpoint.url} needs a TLS context")
+    try:
+        transport = TlsTransport(sock, tls, server_name=server_name)
+    except ValueError as error:
+        sock.close()
+        raise ConnectionLost(f"TLS: {error}") from error
+    try:
+        await transport.do_handshake()
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+async def _connect_tcp(endpoint: Endpoint) -> socket.socket:
+    # trio resolves the name and tries its addresses in an overlapping way (RFC 8305); then the socket is ours.
+    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    return socket.socket(fileno=stream.socket.detach())
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            await trio.lowlevel.checkpoint()
+            code = sock.connect_ex(path)
+            if code == 0:
+                return sock
+            if code != errno.EAGAIN:
+                raise OSError(code, os.strerror(code))
+            # The upstream's backlog is full, and nothing tells when it no longer is (unix(7)).
+            await trio.sleep(_BACKLOG_PAUSE_SECONDS)
+    except BaseException:
+        sock.close()
+        raise
