@@ -6,7 +6,8 @@ Invariants: every default is right for a sidecar in front of one legacy backend;
 every check, so nobody checks again.
 
 A field's metadata (`about`): ``doc``; ``minimum`` and ``maximum`` of a number, both included; ``pattern`` that a
-string fully matches, with ``hint`` saying it in words; ``parse``, called with the value, raising ValueError.
+string (or each key of a mapping) fully matches, with ``hint`` saying it in words; ``parse``, called with the value (or
+each value of an array), raising ValueError.
 """
 
 import re
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from wsproxy.extensions.deflate import DeflateOptions
+from wsproxy.extensions.permessage_deflate import Policy
 from wsproxy.protocol.limits import Limits
 from wsproxy.protocol.plan import Mode
 from wsproxy.settings.addresses import parse_address
@@ -57,13 +60,6 @@ def about(
         "parse": parse,
     }
     return {name: fact for name, fact in facts.items() if fact is not None}
-
-
-def _check_each(parse: Callable[[str], object]) -> Callable[[tuple[str, ...]], object]:
-    def parse_all(texts: tuple[str, ...]) -> object:
-        return [parse(text) for text in texts]
-
-    return parse_all
 
 
 def _parse_host_pattern(text: str) -> None:
@@ -208,6 +204,28 @@ class LegCompression:
         metadata=about("Upstream leg only: put up with an answer that leaves out what was asked for."),
     )
 
+    @property
+    def policy(self) -> Policy:
+        """What the leg's negotiation is willing to run."""
+        return Policy(
+            server_max_window_bits=self.server_max_window_bits,
+            client_max_window_bits=self.client_max_window_bits,
+            server_no_context_takeover=self.server_no_context_takeover,
+            client_no_context_takeover=self.client_no_context_takeover,
+            lenient=self.lenient,
+        )
+
+    @property
+    def deflate_options(self) -> DeflateOptions:
+        """How the proxy compresses on this leg."""
+        return DeflateOptions(
+            engine=self.engine,
+            level=None if self.level == "auto" else self.level,
+            mem_level=self.mem_level,
+            strategy=self.strategy,
+            threshold=None if self.threshold == "auto" else self.threshold,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Compression:
@@ -266,14 +284,14 @@ class Route:
         default=(),
         metadata=about(
             "Host names, exact or `*.name`; any port, any case. Empty: every host.",
-            parse=_check_each(_parse_host_pattern),
+            parse=_parse_host_pattern,
         ),
     )
     path_prefix: str = field(
         default="/",
         metadata=about(
             "The path or its first segments: `/feed` matches `/feed` and `/feed/x`, not `/feedback`.",
-            pattern=r"/[!-\"$->@-~]*",
+            pattern=r'/[!-"$->@-~]*',
             hint="a path that starts with '/', in ASCII, without '?' and '#'",
         ),
     )
@@ -281,7 +299,7 @@ class Route:
         default=(),
         metadata=about(
             "Origins that browsers may come from; others get 403. Empty: any. A request without Origin passes.",
-            parse=_check_each(_parse_origin),
+            parse=_parse_origin,
         ),
     )
     compression: Compression = field(default=Compression(), metadata=about("How its tunnels compress."))
@@ -307,7 +325,7 @@ class Upstream:
         metadata=about(
             "URLs: `ws://`, `wss://` (or `http://`, `https://`) with host, port and perhaps a base path, "
             "or `unix:/path`.",
-            parse=_check_each(parse_endpoint),
+            parse=parse_endpoint,
         )
     )
     balance: Balance = field(

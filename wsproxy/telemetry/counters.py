@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Literal
 
 from wsproxy.errors import Side
+from wsproxy.extensions.engines import choose
 from wsproxy.extensions.permessage_deflate import NAME, Agreement
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import FIELDS, Direction, Tally
@@ -72,9 +73,9 @@ class Tunnel:
 
 
 class RouteCounters:
-    """Everything counted under one ``route`` label.
+    """Everything counted under one ``route`` label. Raises EngineUnavailable if a leg's engine is not installed.
 
-    :ivar engines: the engine's name on each leg, indexed by `Side`; whoever chooses the engines writes them here.
+    :ivar engines: the engine's name on each leg, indexed by `Side`.
     :ivar sizes: message sizes of each flow, indexed by the `Side` that receives; flows add to these lists themselves.
     """
 
@@ -96,7 +97,12 @@ class RouteCounters:
     def __init__(self, route: Route) -> None:
         self.name = route.name
         self.upstream = route.upstream
-        self.engines: list[str] = [route.compression.client.engine, route.compression.upstream.engine]
+        client, upstream = route.compression.client, route.compression.upstream
+        # At each leg the proxy compresses as that leg's server or client, and the engine must fit that end's window.
+        self.engines = (
+            choose(client.engine, client.server_max_window_bits).name,
+            choose(upstream.engine, upstream.client_max_window_bits).name,
+        )
         self.sizes: tuple[list[int], list[int]] = ([0] * SIZE_BUCKETS, [0] * SIZE_BUCKETS)
         self.durations = [0] * (len(DURATION_BOUNDS) + 1)
         self.duration_seconds = 0.0

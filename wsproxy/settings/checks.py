@@ -1,0 +1,73 @@
+"""What must fit together in a settings tree although each value is right on its own.
+
+Owns: the cross checks. Must never import trio, socket or logging.
+Invariant: an empty value stands in for one that was refused already, and is not complained about again.
+"""
+
+from wsproxy.extensions.engines import level_problem, strategy_problem
+from wsproxy.settings.addresses import TcpAddress, parse_address
+from wsproxy.settings.problems import Problems, did_you_mean, join
+from wsproxy.settings.tree import LegCompression, Route, Settings, Upstream
+
+
+def cross_check(settings: Settings, problems: Problems) -> None:
+    """Note everything in ``settings`` that does not fit together."""
+    for name in ("listeners", "routes", "upstreams"):
+        if not getattr(settings, name):
+            problems.add(name, "at least one is needed")
+    _refuse_duplicates("listeners", ".name", [listener.name for listener in settings.listeners], problems)
+    _refuse_duplicates("routes", ".name", [route.name for route in settings.routes], problems)
+    _check_binds(settings, problems)
+    for index, route in enumerate(settings.routes):
+        _check_route(f"routes[{index}]", route, settings, problems)
+    for name, upstream in settings.upstreams.items():
+        _check_upstream(join("upstreams", name), upstream, problems)
+
+
+def _refuse_duplicates(array: str, member: str, values: list[str], problems: Problems) -> None:
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if value and first.setdefault(value, index) != index:
+            problems.add(f"{array}[{index}]{member}", f"{value!r} is already {array}[{first[value]}]{member}")
+
+
+def _check_binds(settings: Settings, problems: Problems) -> None:
+    taken: dict[str, str] = {}
+    binds = [(f"listeners[{index}].bind", listener.bind) for index, listener in enumerate(settings.listeners)]
+    for path, bind in [*binds, ("metrics.listen", settings.metrics.listen)]:
+        if not bind:
+            continue
+        address = parse_address(bind)
+        if isinstance(address, TcpAddress) and address.port == 0:
+            continue
+        other = taken.setdefault(str(address), path)
+        if other != path:
+            problems.add(path, f"{bind!r} is already taken by {other}")
+
+
+def _check_route(path: str, route: Route, settings: Settings, problems: Problems) -> None:
+    if route.upstream and settings.upstreams and route.upstream not in settings.upstreams:
+        guess = did_you_mean(route.upstream, settings.upstreams)
+        problems.add(f"{path}.upstream", f"no upstream is named {route.upstream!r}{guess}")
+    compression = route.compression
+    if compression.mode == "passthrough" and not (compression.client.enabled and compression.upstream.enabled):
+        problems.add(
+            f"{path}.compression.mode", "'passthrough' needs both legs enabled: client.enabled, upstream.enabled"
+        )
+    if compression.client.lenient:
+        problems.add(f"{path}.compression.client.lenient", "only the upstream leg can be lenient")
+    _check_leg(f"{path}.compression.client", compression.client, problems)
+    _check_leg(f"{path}.compression.upstream", compression.upstream, problems)
+
+
+def _check_leg(path: str, leg: LegCompression, problems: Problems) -> None:
+    if leg.level != "auto" and (problem := level_problem(leg.engine, leg.level)):
+        problems.add(f"{path}.level", problem)
+    if problem := strategy_problem(leg.engine, leg.strategy):
+        problems.add(f"{path}.strategy", problem)
+
+
+def _check_upstream(path: str, upstream: Upstream, problems: Problems) -> None:
+    if not upstream.endpoints:
+        problems.add(f"{path}.endpoints", "at least one is needed")
+    _refuse_duplicates(f"{path}.endpoints", "", list(upstream.endpoints), problems)

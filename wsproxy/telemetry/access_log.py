@@ -1,0 +1,202 @@
+"""Log lines on stderr: one when a tunnel ends, one for each refused handshake, one when the proxy is ready.
+
+Owns: the set-up of stdlib logging, and the form of a line: `key=value` words or one JSON object. Must never import trio
+or prometheus_client.
+Invariants
+* A record is one line of printable ASCII, whatever clients and upstreams put into it: nobody can forge a line or talk
+  to a terminal.
+* No query string, cookie or header but Host is ever logged.
+* The strings that come from outside are cut to a bounded length.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from wsproxy.errors import Side
+from wsproxy.extensions.permessage_deflate import NAME, Agreement, Window
+from wsproxy.protocol.plan import Plan
+from wsproxy.protocol.tally import Direction
+from wsproxy.settings.tree import LogFormat, LogLevel
+from wsproxy.telemetry.counters import Initiator, Tallies
+
+Value = str | int | float | list[str] | None
+
+_LOGGER = logging.getLogger("wsproxy")
+_BARE_WORD = re.compile(r"[A-Za-z0-9_.:/+@%,;*\[\]()-]+")
+_LONGEST = 256
+"""Characters kept of a string that came from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelClosed:
+    """What a tunnel's one line tells.
+
+    :ivar client: the client's address.
+    :ivar agreements: of each leg, indexed by `Side`.
+    :ivar plans: of each flow, indexed by the `Side` that receives.
+    :ivar code: the close code, None when the close frame had none, 1006 for a connection lost without one.
+    """
+
+    route: str
+    upstream: str
+    endpoint: str
+    client: str
+    duration_seconds: float
+    tallies: Tallies
+    agreements: tuple[Agreement | None, Agreement | None]
+    plans: tuple[Plan, Plan]
+    initiator: Initiator
+    code: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeRefused:
+    """What the line of a refused opening handshake tells.
+
+    :ivar route: None where no route was found.
+    :ivar target: the request target; what follows the path is not logged.
+    :ivar result: the ``result`` label of ``wsproxy_handshakes_total``.
+    """
+
+    client: str
+    route: str | None
+    host: str
+    target: str
+    status: int
+    result: str
+    detail: str
+
+
+def log_tunnel_closed(closed: TunnelClosed) -> None:
+    """Write the access-log line of a tunnel."""
+    to_client = closed.tallies[Side.CLIENT][Direction.SENT]
+    from_client = closed.tallies[Side.CLIENT][Direction.RECEIVED]
+    to_upstream = closed.tallies[Side.UPSTREAM][Direction.SENT]
+    from_upstream = closed.tallies[Side.UPSTREAM][Direction.RECEIVED]
+    client_wire = to_client.wire_bytes + from_client.wire_bytes
+    client_payload = to_client.payload_bytes + from_client.payload_bytes
+    fields: dict[str, Value] = {
+        "route": closed.route,
+        "upstream": closed.upstream,
+        "endpoint": closed.endpoint,
+        "client": closed.client,
+        "duration_seconds": round(closed.duration_seconds, 3),
+        "messages_from_client": from_client.text + from_client.binary,
+        "messages_to_client": to_client.text + to_client.binary,
+        "payload_bytes_from_client": from_client.payload_bytes,
+        "payload_bytes_to_client": to_client.payload_bytes,
+        "payload_bytes_from_upstream": from_upstream.payload_bytes,
+        "payload_bytes_to_upstream": to_upstream.payload_bytes,
+        "wire_bytes_from_client": from_client.wire_bytes,
+        "wire_bytes_to_client": to_client.wire_bytes,
+        "wire_bytes_from_upstream": from_upstream.wire_bytes,
+        "wire_bytes_to_upstream": to_upstream.wire_bytes,
+        "ratio": round(client_payload / client_wire, 2) if client_wire else None,
+        "client_agreement": _describe(closed.agreements[Side.CLIENT]),
+        "upstream_agreement": _describe(closed.agreements[Side.UPSTREAM]),
+        "plan_to_client": closed.plans[Side.CLIENT].value,
+        "plan_to_upstream": closed.plans[Side.UPSTREAM].value,
+        "initiator": closed.initiator,
+        "code": closed.code,
+        "reason": _cut(closed.reason),
+    }
+    _write("closed", fields)
+
+
+def log_handshake_refused(refused: HandshakeRefused) -> None:
+    """Write the line of a refused handshake."""
+    fields: dict[str, Value] = {
+        "client": refused.client,
+        "route": refused.route,
+        "host": _cut(refused.host),
+        "path": _cut(re.split("[?#]", refused.target, maxsplit=1)[0]),
+        "status": refused.status,
+        "result": refused.result,
+        "detail": _cut(refused.detail),
+    }
+    _write("refused", fields)
+
+
+def log_ready(listen: list[str], metrics: str | None) -> None:
+    """Write the ``ready`` line, with the addresses that were really bound."""
+    _write("ready", {"listen": listen, "metrics": metrics})
+
+
+def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:
+    """Send the records of every library to stderr in one form. Call once, before anything logs."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(JsonLines() if log_format == "json" else TextLines())
+    logging.basicConfig(handlers=[lines], level=level.upper(), force=True)
+
+
+class TextLines(logging.Formatter):
+    """``2026-01-31T12:00:00.000Z info ready listen=127.0.0.1:8080``: words, quoted where they need it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {**_fields_of(record), **_exception_of(record)}
+        words = [f"{key}={_text(value)}" for key, value in fields.items()]
+        event = record.getMessage()
+        return " ".join([_time_of(record), record.levelname.lower(), _escape(event), *words])
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, event, and the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = {"time": _time_of(record), "level": record.levelname.lower(), "event": record.getMessage()}
+        return _ascii({**head, **_fields_of(record), **_exception_of(record)})
+
+
+def _write(event: str, fields: Mapping[str, Value]) -> None:
+    _LOGGER.info(event, extra={"fields": fields})
+
+
+def _fields_of(record: logging.LogRecord) -> Mapping[str, Value]:
+    fields: Mapping[str, Value] = record.__dict__.get("fields", {})
+    return fields
+
+
+def _exception_of(record: logging.LogRecord) -> Mapping[str, Value]:
+    return {"exception": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(value: Value) -> str:
+    if value is None:
+        return "-"
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    # A lone dash is how an absent value is written.
+    return text if text != "-" and _BARE_WORD.fullmatch(text) else f'"{_escape(text)}"'
+
+
+def _escape(text: str) -> str:
+    """Quotes, backslashes, and whatever is not printable ASCII, as JSON escapes."""
+    return _ascii(text)[1:-1]
+
+
+def _ascii(value: object) -> str:
+    """JSON in printable ASCII: json.dumps escapes everything else, but not DEL."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _describe(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return "none"
+    return f"{NAME};server={_window(agreement.server)};client={_window(agreement.client)}"
+
+
+def _window(window: Window) -> str:
+    return str(window.bits) if window.takeover else f"{window.bits}(reset)"

@@ -1,0 +1,65 @@
+"""The read-only HTTP pages: /metrics, /livez, /readyz and an index.
+
+Owns: what each page answers. Must never import trio, h11 or sockets: `service/` carries the answer.
+Invariants: nothing here changes anything; no page shows a client's data.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wsproxy.telemetry.exposition import render
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_PLAIN = "text/plain; charset=utf-8"
+_INDEX = """wsproxy
+
+/metrics  counters for Prometheus (text or OpenMetrics)
+/livez    200 while the process lives
+/readyz   200 while new sessions are welcome, 503 before that and while draining
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer. The headers hold Content-Length, also where the body is left out for HEAD (RFC 9110 §9.3.2)."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def respond(method: bytes, target: bytes, accept: bytes, registry: "CollectorRegistry", ready: bool) -> Page:
+    """Answer one request.
+
+    :param target: the request target; a query is ignored.
+    :param accept: the value of the Accept header, empty if there is none.
+    :param ready: every listener accepts, and no drain has begun.
+    """
+    if method not in (b"GET", b"HEAD"):
+        return _page(405, "only GET and HEAD\n", _PLAIN, ((b"Allow", b"GET, HEAD"),))
+    match target.partition(b"?")[0]:
+        case b"/metrics":
+            body, content_type = render(registry, accept.decode("latin-1"))
+            page = _page(200, body, content_type)
+        case b"/livez":
+            page = _page(200, "alive\n", _PLAIN)
+        case b"/readyz":
+            page = _page(200, "ready\n", _PLAIN) if ready else _page(503, "not ready\n", _PLAIN)
+        case b"/":
+            page = _page(200, _INDEX, _PLAIN)
+        case _:
+            page = _page(404, "no such page\n", _PLAIN)
+    return Page(page.status, page.headers, b"") if method == b"HEAD" else page
+
+
+def _page(status: int, body: bytes | str, content_type: str, extra: tuple[tuple[bytes, bytes], ...] = ()) -> Page:
+    content = body.encode() if isinstance(body, str) else body
+    headers = (
+        (b"Content-Type", content_type.encode()),
+        (b"Content-Length", str(len(content)).encode()),
+        (b"Cache-Control", b"no-store"),
+        *extra,
+    )
+    return Page(status, headers, content)
