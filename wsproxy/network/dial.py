@@ -15,13 +15,13 @@ from wsproxy.errors import CannotStart, ConnectionLost, Refused
 from wsproxy.network.transport import PlainTransport, TlsTransport, Transport, reason
 from wsproxy.settings.endpoints import Endpoint
 
-TlsContext = ssl.SSLContext
+UpstreamTls = ssl.SSLContext
 """For the layers above, which carry one and never look inside."""
 
 _BACKLOG_PAUSE_SECONDS = 0.01
 
 
-def make_upstream_tls(ca: str) -> TlsContext:
+def make_upstream_tls(ca: str) -> UpstreamTls:
     """TLS that verifies upstreams against the PEM file ``ca``, or the system's store if that is empty.
 
     Raises CannotStart with one line that says why the file is of no use.
@@ -38,7 +38,7 @@ def make_upstream_tls(ca: str) -> TlsContext:
     return context
 
 
-async def dial(endpoint: Endpoint, tls: TlsContext | None, server_name: str, timeout_seconds: float) -> Transport:
+async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, timeout_seconds: float) -> Transport:
     """Connect, TLS included, within ``timeout_seconds``.
 
     ``tls`` is needed for an endpoint with TLS only; ``server_name`` is what its certificate must be for, the
@@ -52,7 +52,7 @@ async def dial(endpoint: Endpoint, tls: TlsContext | None, server_name: str, tim
     raise Refused(504, "upstream_timeout", "the upstream did not accept the connection in time")
 
 
-async def _connect(endpoint: Endpoint, tls: TlsContext | None, server_name: str) -> Transport:
+async def _connect(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str) -> Transport:
     sock = await (_connect_tcp(endpoint) if endpoint.unix_path is None else _connect_unix(endpoint.unix_path))
     if not endpoint.tls:
         return PlainTransport(sock)

@@ -3,7 +3,7 @@
 Owns: moving bytes between the two, and saying whose fault a broken message is. Must never decide what to answer.
 Invariants
 * Reads happen only when h11 needs data, so a body is never buffered beyond one read.
-* A cancelled `next_event` loses nothing; after a cancelled `send` only closing makes sense.
+* A cancelled `next_event` loses nothing; what a cancelled `send` left goes out with the next one.
 """
 
 import re
@@ -55,7 +55,10 @@ class Http1Connection:
 
     async def send(self, *events: h11.Event) -> None:
         """Send the events in one write. Raises ConnectionLost; h11.LocalProtocolError is a bug of the caller."""
-        await self.transport.send_all(b"".join(self.h11.send(event) or b"" for event in events))
+        data = b"".join(self.h11.send(event) or b"" for event in events)
+        # The end of a counted body has no bytes: then this must not yield, or the answer could overtake it.
+        if data:
+            await self.transport.send_all(data)
 
     async def respond(self, response: h11.Response, body: bytes) -> None:
         """Send a whole response; without the body if the request was HEAD. Raises ConnectionLost."""

@@ -8,7 +8,7 @@ Invariants
 * What `write_now` takes leaves whole and in order, or the connection is lost.
 * TLS that ends without close_notify is a loss, not an end: a truncated stream is never mistaken for a whole one
   (RFC 8446 §6.1).
-* A cancelled `receive_some` loses no byte. After a cancelled `send_all` only closing makes sense.
+* A cancelled `receive_some` loses no byte, and what a cancelled `send_all` left goes out with the next one.
 """
 
 import contextlib

@@ -1,0 +1,1 @@
+"""Lifetimes: workers, sessions, tunnels, drain. The only layer that opens nurseries."""
