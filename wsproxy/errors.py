@@ -5,6 +5,7 @@ Invariant: an error carries what is told to whom, and nothing else; where it is 
 """
 
 from enum import IntEnum
+from typing import Literal
 
 
 class Side(IntEnum):
@@ -18,7 +19,7 @@ class Side(IntEnum):
         return Side.UPSTREAM if self is Side.CLIENT else Side.CLIENT
 
     @property
-    def label(self) -> str:
+    def label(self) -> Literal["client", "upstream"]:
         """The value of the ``leg`` and ``initiator`` labels."""
         return "client" if self is Side.CLIENT else "upstream"
 
@@ -51,9 +52,7 @@ class Refused(WsproxyError):
     :ivar headers: extra response headers, such as ``Retry-After``.
     """
 
-    def __init__(
-        self, status: int, result: str, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()
-    ) -> None:
+    def __init__(self, status: int, result: str, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(f"{status} {result}: {detail}")
         self.status = status
         self.result = result

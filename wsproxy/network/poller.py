@@ -103,6 +103,4 @@ if sys.platform == "linux":
 
 def make_poller() -> Poller:
     """The best poller that this system has."""
-    if sys.platform == "linux":
-        return EpollPoller()
-    return SelectorsPoller()
+    return EpollPoller() if sys.platform == "linux" else SelectorsPoller()

@@ -1,0 +1,130 @@
+"""A session: one accepted client connection, from its first byte to its close.
+
+Owns: the loop of requests on a connection, and the boundary where every error of a session ends.
+Invariant: nothing that a client or an upstream does raises out of `run_session`.
+"""
+
+import logging
+from functools import partial
+
+import h11
+import trio
+
+from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.network.http1_connection import Http1Connection
+from wsproxy.network.transport import Transport
+from wsproxy.protocol.http1 import destination, error_response, is_websocket_upgrade
+from wsproxy.service.connecting import connect
+from wsproxy.service.forward import Forwarder
+from wsproxy.service.proxy import Proxy
+from wsproxy.service.upgrade import RETRY_AFTER, Attempt
+from wsproxy.telemetry.access_log import HandshakeRefused, log_handshake_refused
+from wsproxy.telemetry.counters import NO_ROUTE
+
+HEAD_SECONDS = 10.0
+"""For the head of a connection's first request, which belongs to no route yet."""
+KEEP_ALIVE_SECONDS = 75.0
+"""For the head of a later one."""
+LINGER_SECONDS = 1.0
+"""How long a client is read on after our last word."""
+
+_LOGGER = logging.getLogger("wsproxy")
+
+
+async def run_session(proxy: Proxy, listener: str, transport: Transport) -> None:
+    """Serve one client connection until it ends; the transport is closed afterwards. Raises only cancellation."""
+    proxy.session_begins(listener)
+    session = _Session(proxy, Http1Connection(transport, h11.SERVER))
+    try:
+        await session.run()
+    except ConnectionLost as error:
+        _LOGGER.debug("session ended", extra={"fields": {"client": transport.peer, "reason": str(error)}})
+    except Exception:
+        # A fault of ours: it ends this session and no other, and says so.
+        _LOGGER.exception("session failed", extra={"fields": {"client": transport.peer}})
+    finally:
+        session.close()
+        proxy.session_ends(listener)
+
+
+class _Session:
+    def __init__(self, proxy: Proxy, client: Http1Connection) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._forwarder = Forwarder(client)
+
+    def close(self) -> None:
+        self._forwarder.close()
+        self._client.transport.close()
+
+    async def run(self) -> None:
+        """Requests one after the other, until one of them takes the connection or ends it."""
+        seconds = HEAD_SECONDS
+        reusable = True
+        while reusable and not self._proxy.draining:
+            request: h11.Request | None = None
+            attempt: Attempt | None = None
+            try:
+                request = await self._next_request(seconds)
+                if request is None:
+                    return
+                if is_websocket_upgrade(request):
+                    attempt = Attempt(self._proxy, self._client)
+                    await attempt.run(request)
+                    return
+                reusable = await self._forward(request)
+            except Refused as refused:
+                self._tell(refused, request, attempt)
+                await self._answer(refused)
+                reusable = False
+            seconds = KEEP_ALIVE_SECONDS
+        await self._client.transport.drain_and_close(LINGER_SECONDS)
+
+    async def _next_request(self, seconds: float) -> h11.Request | None:
+        """The next request's head; None when the client is done, or asked for nothing in time.
+
+        :raises Refused: a malformed head, or one that did not come to its end in time.
+        """
+        with trio.move_on_after(seconds) as scope:
+            self._proxy.idle.add(scope)
+            try:
+                event = await self._client.next_event()
+            finally:
+                self._proxy.idle.discard(scope)
+            return event if isinstance(event, h11.Request) else None
+        if self._client.trailing() and not self._proxy.draining:
+            raise Refused(408, "bad_request", "the request's head did not come in time")
+        return None
+
+    async def _forward(self, request: h11.Request) -> bool:
+        proxy = self._proxy
+        place = destination(request)
+        route = proxy.generation.router.match(place.host, place.target)
+        group = proxy.generation.groups[route.upstream]
+        dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts.connect_seconds)
+        return await self._forwarder.forward(request, group.pool, dial, route.timeouts.handshake_seconds)
+
+    def _tell(self, refused: Refused, request: h11.Request | None, attempt: Attempt | None) -> None:
+        """Count and log a refusal; only handshakes are counted as such, and heads that may have been one."""
+        route = attempt.route.name if attempt is not None and attempt.route is not None else None
+        if request is None or attempt is not None:
+            self._proxy.counters.handshakes[route or NO_ROUTE, refused.result] += 1
+        host = b"" if request is None else dict(request.headers).get(b"host", b"")
+        log_handshake_refused(
+            HandshakeRefused(
+                client=self._client.transport.peer,
+                route=route,
+                host=host.decode("latin-1"),
+                target="" if request is None else request.target.decode("latin-1"),
+                status=refused.status,
+                result=refused.result,
+                detail=refused.detail,
+            )
+        )
+
+    async def _answer(self, refused: Refused) -> None:
+        if self._client.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = refused.headers
+            if refused.status == 503 and not headers:
+                headers = RETRY_AFTER
+            await self._client.respond(*error_response(refused.status, refused.detail, headers))

@@ -1,0 +1,135 @@
+"""A tunnel's life: from two agreements to a relay, to the switchboard, to its counters and its one line.
+
+Owns: what a route's settings mean for one tunnel. The 101 has been sent on both sides when this begins.
+Invariant: every tunnel that is counted as opened is counted as ended, and logged, exactly once.
+"""
+
+import time
+from dataclasses import dataclass
+
+import trio
+
+from wsproxy.errors import Side
+from wsproxy.extensions.deflate import Decoder, Encoder
+from wsproxy.extensions.engines import choose
+from wsproxy.extensions.permessage_deflate import Agreement, Window
+from wsproxy.network.http1_connection import Http1Connection
+from wsproxy.network.switchboard import Tunnel
+from wsproxy.protocol.flow import Counters, Flow
+from wsproxy.protocol.leg import Leg
+from wsproxy.protocol.plan import Plan, choose_plan
+from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
+from wsproxy.protocol.tally import Direction, Tally
+from wsproxy.service.proxy import Proxy
+from wsproxy.settings.endpoints import Endpoint
+from wsproxy.settings.tree import LegCompression, Route
+from wsproxy.telemetry.access_log import TunnelClosed, log_tunnel_closed
+from wsproxy.telemetry.counters import RouteCounters, Tallies
+
+Agreements = tuple[Agreement | None, Agreement | None]
+"""Of the leg to the client and the leg to the upstream, indexed by `Side`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Two finished opening handshakes."""
+
+    route: Route
+    endpoint: Endpoint
+    client: Http1Connection
+    upstream: Http1Connection
+    agreements: Agreements
+
+
+async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
+    """Carry the tunnel until both sides are closed. Cancelled, it closes both at once; it is told either way."""
+    route = opened.route
+    counters = proxy.counters.routes[route.name]
+    tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
+    flows = _make_flows(route, counters, tallies, opened.agreements)
+    relay = Relay(flows.legs, flows.flows, tallies, route.timeouts.close_seconds)
+    plans = (flows.flows[Side.UPSTREAM].plan, flows.flows[Side.CLIENT].plan)  # by the side that receives
+    tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
+    started = trio.current_time()
+    counted = counters.open(tallies, opened.agreements, plans, flows.codec_memory)
+    proxy.tunnels.add(tunnel)
+    try:
+        await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))
+    finally:
+        proxy.tunnels.discard(tunnel)
+        ending = relay.ending or Ending("proxy", ABNORMAL, "cut off")
+        code = None if ending.code == NO_STATUS else ending.code
+        duration = trio.current_time() - started
+        counters.end(counted, duration, ending.initiator, code)
+        log_tunnel_closed(
+            TunnelClosed(
+                route=route.name,
+                upstream=route.upstream,
+                endpoint=opened.endpoint.url,
+                client=opened.client.transport.peer,
+                duration_seconds=duration,
+                tallies=tallies,
+                agreements=opened.agreements,
+                plans=plans,
+                initiator=ending.initiator,
+                code=code,
+                reason=ending.reason,
+            )
+        )
+
+
+class _Flows:
+    """The two legs of a tunnel and what goes between them, indexed by the `Side` that sends."""
+
+    def __init__(self, legs: tuple[Leg, Leg], flows: tuple[Flow, Flow]) -> None:
+        self.legs = legs
+        self.flows = flows
+
+    def codec_memory(self) -> int:
+        """Bytes that the tunnel's codecs hold now, estimated."""
+        codecs = [codec for flow in self.flows for codec in (flow.decoder, flow.encoder)]
+        return sum(codec.memory for codec in codecs if codec is not None)
+
+
+def _make_flows(route: Route, counters: RouteCounters, tallies: Tallies, agreements: Agreements) -> _Flows:
+    client, upstream = agreements
+    legs = (
+        Leg(Side.CLIENT, route.limits, compressed=client is not None),
+        Leg(Side.UPSTREAM, route.limits, compressed=upstream is not None),
+    )
+    from_client = (client.client if client else None, upstream.client if upstream else None)
+    from_upstream = (upstream.server if upstream else None, client.server if client else None)
+
+    def flow(source: Side, windows: tuple[Window | None, Window | None]) -> Flow:
+        compression = route.compression
+        settings = (compression.client, compression.upstream)
+        incoming, outgoing = windows
+        plan = choose_plan(incoming, outgoing, compression.mode)
+        counted = Counters(
+            received=tallies[source][Direction.RECEIVED],
+            sent=tallies[source.other][Direction.SENT],
+            sizes=counters.sizes[source.other],
+        )
+        return Flow(
+            sink=legs[source.other],
+            plan=plan,
+            decoder=_decoder(settings[source], incoming, plan, compression.verify),
+            encoder=_encoder(settings[source.other], outgoing, plan),
+            limits=route.limits,
+            counters=counted,
+            clock=time.thread_time_ns,
+        )
+
+    return _Flows(legs, (flow(Side.CLIENT, from_client), flow(Side.UPSTREAM, from_upstream)))
+
+
+def _decoder(settings: LegCompression, window: Window | None, plan: Plan, verify: bool) -> Decoder | None:
+    if window is None or (plan is Plan.PASS and not verify):
+        return None
+    return Decoder(choose(settings.engine, max(window.bits, 9)), window)
+
+
+def _encoder(settings: LegCompression, window: Window | None, plan: Plan) -> Encoder | None:
+    if window is None or plan is Plan.PASS:
+        return None
+    return Encoder(choose(settings.engine, window.bits), window, settings.deflate_options)

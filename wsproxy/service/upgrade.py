@@ -1,0 +1,153 @@
+"""From a client's opening handshake to two 101s: route, dial, negotiate, answer (RFC 6455 §4, RFC 7692 §7.1).
+
+Owns: the order of these steps. The upstream is always asked first: only it knows whether it will answer 101, which
+subprotocol it chooses and, where frames are to pass through, which windows.
+Invariant: until the client's 101 is sent, every fault is Refused or the upstream's own answer.
+"""
+
+import h11
+import trio
+
+from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, format_extension, parse_extensions
+from wsproxy.extensions.permessage_deflate import Agreement, NegotiationError, accept, confirm, mirror, offer
+from wsproxy.gateway.routing import check_origin
+from wsproxy.network.http1_connection import Http1Connection
+from wsproxy.protocol import http1
+from wsproxy.protocol.opening import (
+    ClientRequest,
+    UpstreamAnswer,
+    check_request,
+    check_response,
+    client_response,
+    upstream_request,
+)
+from wsproxy.service.connecting import UpstreamConnection, connect
+from wsproxy.service.proxy import Proxy
+from wsproxy.service.tunnel import Opened, run_tunnel
+from wsproxy.settings.tree import Compression, Route
+
+RETRY_AFTER = ((b"Retry-After", b"5"),)
+"""For a client that comes while this process drains: another one will be there by then."""
+
+
+class Attempt:
+    """One client's request for a tunnel. ``route`` is set once it is known, for whoever counts the outcome."""
+
+    def __init__(self, proxy: Proxy, client: Http1Connection) -> None:
+        self._proxy = proxy
+        self._client = client
+        self.route: Route | None = None
+
+    async def run(self, request: h11.Request) -> None:
+        """Answer ``request`` and, if that is a 101, carry the tunnel to its end.
+
+        Afterwards the connection is closed, or, if the upstream answered otherwise, perhaps fit for another request.
+
+        :raises Refused: nothing has been sent to the client yet.
+        :raises ConnectionLost: the client is gone.
+        """
+        proxy = self._proxy
+        opening = check_request(request)
+        if proxy.draining:
+            raise Refused(503, "draining", "this proxy is going away", RETRY_AFTER)
+        self.route = route = proxy.generation.router.match(opening.host, opening.target)
+        check_origin(route, opening.origin)
+        try:
+            offers = parse_extensions(opening.extensions)
+        except ExtensionHeaderError as error:
+            raise Refused(400, "bad_request", f"Sec-WebSocket-Extensions: {error}") from error
+        await self._client.next_event()  # the request's end: check_request saw that it has no body
+        group = proxy.generation.groups[route.upstream]
+        upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts.connect_seconds)
+        try:
+            await self._handshake(upstream, opening, offers, route)
+        finally:
+            upstream.close()
+
+    async def _handshake(
+        self, upstream: UpstreamConnection, opening: ClientRequest, offers: tuple[ExtensionItem, ...], route: Route
+    ) -> None:
+        asked = _ask(route.compression, offers)
+        request, key = upstream_request(opening, upstream.base_path, format_extension(asked) if asked else None)
+        response = await _exchange(upstream.http, request, route.timeouts.handshake_seconds)
+        if isinstance(response, h11.Response):
+            self._count("rejected_by_upstream")
+            await _relay_refusal(self._client, upstream.http, response)
+            return
+        answer = check_response(response, key, opening.subprotocols)
+        upstream_agreement = _confirm(asked, answer, route.compression)
+        settled = _settle(route.compression, offers, upstream_agreement)
+        item = format_extension(settled[1]) if settled else None
+        await self._client.send(client_response(opening, answer, item))
+        self._count("accepted")
+        agreements = (settled[0] if settled else None, upstream_agreement)
+        await run_tunnel(self._proxy, Opened(route, upstream.endpoint, self._client, upstream.http, agreements))
+
+    def _count(self, result: str) -> None:
+        assert self.route is not None
+        self._proxy.counters.handshakes[self.route.name, result] += 1
+
+
+def _ask(compression: Compression, offers: tuple[ExtensionItem, ...]) -> ExtensionItem | None:
+    """What to offer the upstream."""
+    if not compression.upstream.enabled:
+        return None
+    policy = compression.upstream.policy
+    if compression.mode == "passthrough" and compression.client.enabled:
+        return mirror(offers, policy)
+    return offer(policy)
+
+
+async def _exchange(
+    upstream: Http1Connection, request: h11.Request, timeout_seconds: float
+) -> h11.Response | h11.InformationalResponse:
+    """Send our handshake and wait for its answer, whatever that is."""
+    with trio.move_on_after(timeout_seconds):
+        try:
+            await upstream.send(request, h11.EndOfMessage())
+            while True:
+                event = await upstream.next_event()
+                if isinstance(event, h11.Response):
+                    return event
+                # 100 to 199 other than 101 may come before the answer (RFC 9110 §15.2).
+                if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                    return event
+        except ConnectionLost as error:
+            raise Refused(502, "rejected_by_upstream", "the upstream closed before it answered") from error
+    raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
+
+
+async def _relay_refusal(client: Http1Connection, upstream: Http1Connection, response: h11.Response) -> None:
+    """The upstream's own answer, headers and body, instead of a 101."""
+    await client.send(http1.client_response(response, close=True))
+    while True:
+        event = await upstream.next_event()
+        if isinstance(event, h11.Data):
+            await client.send(h11.Data(data=bytes(event.data)))
+        elif isinstance(event, h11.EndOfMessage):
+            await client.send(h11.EndOfMessage(headers=http1.trailers(event.headers)))
+            return
+
+
+def _confirm(asked: ExtensionItem | None, answer: UpstreamAnswer, compression: Compression) -> Agreement | None:
+    """Read what the upstream answered to our offer."""
+    try:
+        items = parse_extensions(answer.extensions)
+        if asked is None:
+            if items:
+                raise NegotiationError("the upstream accepted an extension that was not offered")
+            return None
+        return confirm(asked, items, compression.upstream.lenient)
+    except (ExtensionHeaderError, NegotiationError) as error:
+        raise Refused(502, "rejected_by_upstream", f"the upstream's Sec-WebSocket-Extensions: {error}") from error
+
+
+def _settle(
+    compression: Compression, offers: tuple[ExtensionItem, ...], upstream: Agreement | None
+) -> tuple[Agreement, ExtensionItem] | None:
+    """Answer what the client offered."""
+    if not compression.client.enabled:
+        return None
+    match = None if compression.mode == "recompress" else upstream
+    return accept(offers, compression.client.policy, match)
