@@ -42,7 +42,7 @@ def _check_binds(settings: Settings, problems: Problems) -> None:
             continue
         other = taken.setdefault(str(address), path)
         if other != path:
-            problems.add(path, f"{bind!r} is already taken by {other}")
+            problems.add(path, f"{bind!r} is already {other}")
 
 
 def _check_route(path: str, route: Route, settings: Settings, problems: Problems) -> None:

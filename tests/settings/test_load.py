@@ -1,0 +1,405 @@
+"""The loader: one row for each thing that can be wrong, and what right files mean."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsproxy.errors import BadUsage
+from wsproxy.extensions.deflate import DeflateOptions
+from wsproxy.extensions.permessage_deflate import Policy
+from wsproxy.protocol.limits import Limits
+from wsproxy.settings.load import load, read
+from wsproxy.settings.problems import Problems
+from wsproxy.settings.tree import (
+    Compression,
+    LegCompression,
+    Listener,
+    Metrics,
+    Route,
+    Settings,
+    Timeouts,
+    Upstream,
+)
+
+ROUTE = """
+[[routes]]
+name = "feed"
+upstream = "feed"
+"""
+UPSTREAM = """
+[upstreams.feed]
+endpoints = ["ws://10.0.0.1:9000"]
+"""
+LEAST = ROUTE + UPSTREAM
+
+
+def problems(text: str, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(BadUsage) as caught:
+        load(text, environ or {})
+    assert all(problem.isprintable() for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def test_the_least_file_is_all_defaults() -> None:
+    assert load(LEAST, {}) == Settings(
+        listeners=(Listener(name="default", bind="127.0.0.1:8080"),),
+        metrics=Metrics(listen="127.0.0.1:9464"),
+        routes=(Route(name="feed", upstream="feed"),),
+        upstreams={"feed": Upstream(endpoints=("ws://10.0.0.1:9000",))},
+    )
+
+
+def test_defaults_compress_towards_the_client_only() -> None:
+    compression = Route(name="feed", upstream="feed").compression
+    assert (compression.client.enabled, compression.upstream.enabled) == (True, False)
+
+
+def test_a_table_that_says_one_thing_keeps_the_defaults_of_its_place() -> None:
+    settings = load(
+        LEAST.replace("[upstreams.feed]", "[routes.compression.client]\nmem_level = 9\n[upstreams.feed]"), {}
+    )
+    client = settings.routes[0].compression.client
+    assert client == LegCompression(enabled=True, mem_level=9)
+
+
+def test_reads_every_kind_of_value() -> None:
+    settings = load(
+        """
+        [log]
+        format = "json"
+        [metrics]
+        listen = ""
+        [shutdown]
+        grace_seconds = 7
+        close_code = 4000
+        [[listeners]]
+        name = "one"
+        bind = "unix:/run/a.sock"
+        unix_mode = 0o600
+        [[listeners]]
+        name = "two"
+        bind = "127.0.0.1:0"
+        [[routes]]
+        name = "feed"
+        hosts = ["feed.example.com", "*.example.org"]
+        path_prefix = "/feed"
+        upstream = "feed"
+        origins = ["https://app.example.com"]
+        [routes.compression]
+        mode = "passthrough"
+        verify = false
+        [routes.compression.client]
+        engine = "zlib"
+        level = 9
+        threshold = 0
+        [routes.compression.upstream]
+        enabled = true
+        lenient = true
+        [routes.limits]
+        max_message_bytes = 1024
+        [routes.timeouts]
+        connect_seconds = 0.5
+        [upstreams.feed]
+        endpoints = ["wss://a.internal/base", "unix:/run/b.sock"]
+        balance = "round_robin"
+        [upstreams.feed.tls]
+        server_name = "feed.internal"
+        """,
+        {},
+    )
+    assert settings.log.format == "json"
+    assert settings.metrics.listen == ""
+    assert settings.shutdown.grace_seconds == 7.0
+    assert isinstance(settings.shutdown.grace_seconds, float)
+    assert [(listener.name, listener.unix_mode) for listener in settings.listeners] == [("one", 0o600), ("two", 0o660)]
+    (route,) = settings.routes
+    assert route == Route(
+        name="feed",
+        upstream="feed",
+        hosts=("feed.example.com", "*.example.org"),
+        path_prefix="/feed",
+        origins=("https://app.example.com",),
+        compression=Compression(
+            mode="passthrough",
+            verify=False,
+            client=LegCompression(enabled=True, engine="zlib", level=9, threshold=0),
+            upstream=LegCompression(enabled=True, lenient=True),
+        ),
+        limits=Limits(max_message_bytes=1024),
+        timeouts=Timeouts(connect_seconds=0.5),
+    )
+    assert settings.upstreams["feed"].tls.server_name == "feed.internal"
+
+
+def test_a_leg_gives_its_policy_and_options() -> None:
+    leg = LegCompression(
+        engine="zlib",
+        level=3,
+        mem_level=4,
+        strategy="rle",
+        server_max_window_bits=10,
+        client_max_window_bits=11,
+        server_no_context_takeover=True,
+        threshold=64,
+        lenient=True,
+    )
+    assert leg.policy == Policy(10, 11, server_no_context_takeover=True, client_no_context_takeover=False, lenient=True)
+    assert leg.deflate_options == DeflateOptions(engine="zlib", level=3, mem_level=4, strategy="rle", threshold=64)
+    assert LegCompression().deflate_options == DeflateOptions()
+    assert LegCompression().policy == Policy()
+
+
+IN_ROUTE = [
+    ('compresion = {mode = "auto"}', "routes[0].compresion: unknown key (did you mean 'compression'?)"),
+    ("zzz = 1", "routes[0].zzz: unknown key"),
+    ("hosts = 3", "routes[0].hosts: must be an array, not 3"),
+    ('hosts = ["a", 3]', "routes[0].hosts[1]: must be a string, not 3"),
+    ('hosts = ["http://a"]', "routes[0].hosts[0]: 'http://a' is neither a host name nor *.name (no scheme, no port)"),
+    ('hosts = ["a.*"]', "routes[0].hosts[0]: 'a.*' is neither a host name nor *.name (no scheme, no port)"),
+    (
+        'path_prefix = "feed"',
+        "routes[0].path_prefix: must be a path that starts with '/', in ASCII, without '?' and '#', not \"feed\"",
+    ),
+    (
+        'origins = ["https://a/"]',
+        "routes[0].origins[0]: 'https://a/' is not an origin such as https://app.example.com "
+        "(no path, no slash at the end)",
+    ),
+    ("compression = true", "routes[0].compression: must be a table, not true"),
+    (
+        'compression.mode = "recompres"',
+        "routes[0].compression.mode: must be one of 'auto', 'recompress', 'passthrough', "
+        "not \"recompres\" (did you mean 'recompress'?)",
+    ),
+    (
+        'compression.mode = "passthrough"',
+        "routes[0].compression.mode: 'passthrough' needs both legs enabled: client.enabled, upstream.enabled",
+    ),
+    ("compression.verify = 0", "routes[0].compression.verify: must be true or false, not 0"),
+    ("compression.client.levl = 1", "routes[0].compression.client.levl: unknown key (did you mean 'level'?)"),
+    ("compression.client.level = 10", "routes[0].compression.client.level: must be from 0 to 9, not 10"),
+    (
+        'compression.client.level = "fast"',
+        "routes[0].compression.client.level: must be a whole number or 'auto', not \"fast\"",
+    ),
+    (
+        "compression.client.level = true",
+        "routes[0].compression.client.level: must be a whole number or 'auto', not true",
+    ),
+    (
+        'compression.client = {engine = "isal", level = 4}',
+        "routes[0].compression.client.level: level 4 is not on the scale of isal, 0 to 3",
+    ),
+    (
+        "compression.upstream.level = 4",
+        "routes[0].compression.upstream.level: level 4 is not 0 to 3, which every engine has: "
+        "name an engine to use its own scale",
+    ),
+    (
+        'compression.client = {engine = "isal", strategy = "rle"}',
+        "routes[0].compression.client.strategy: isal has no strategy 'rle': "
+        "name zlib or zlib-ng as the engine to use it",
+    ),
+    ("compression.client.mem_level = 0", "routes[0].compression.client.mem_level: must be from 1 to 9, not 0"),
+    (
+        "compression.client.server_max_window_bits = 8",
+        "routes[0].compression.client.server_max_window_bits: must be from 9 to 15, not 8",
+    ),
+    (
+        "compression.upstream.client_max_window_bits = 16",
+        "routes[0].compression.upstream.client_max_window_bits: must be from 9 to 15, not 16",
+    ),
+    ("compression.client.lenient = true", "routes[0].compression.client.lenient: only the upstream leg can be lenient"),
+    ("limits.max_fragments = 0", "routes[0].limits.max_fragments: must be from 1 to 2147483648, not 0"),
+    ("limits.max_message_bytes = 1.5", "routes[0].limits.max_message_bytes: must be a whole number, not 1.5"),
+    ("timeouts.connect_seconds = nan", "routes[0].timeouts.connect_seconds: must be from 0.001 to 86400, not NaN"),
+    ("timeouts.connect_seconds = inf", "routes[0].timeouts.connect_seconds: must be from 0.001 to 86400, not Infinity"),
+    ("timeouts.connect_seconds = 0", "routes[0].timeouts.connect_seconds: must be from 0.001 to 86400, not 0.0"),
+    ("timeouts.connect_seconds = false", "routes[0].timeouts.connect_seconds: must be a number, not false"),
+    (
+        "timeouts.connect_seconds = 2024-01-01",
+        'routes[0].timeouts.connect_seconds: must be a number, not "2024-01-01"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), IN_ROUTE)
+def test_one_wrong_line_of_a_route_is_one_problem(line: str, problem: str) -> None:
+    assert problems(ROUTE + line + UPSTREAM) == [problem]
+
+
+NAME_RULE = "1 to 63 letters, digits, '_', '.' and '-', starting with a letter or a digit"
+ELSEWHERE = [
+    ("workers = 2" + LEAST, ["workers: unknown key"]),
+    ("", ["routes: is missing", "upstreams: is missing"]),
+    ("routes = []\nupstreams = {}", ["routes: at least one is needed", "upstreams: at least one is needed"]),
+    ("listeners = []" + LEAST, ["listeners: at least one is needed"]),
+    ("routes = [1]" + UPSTREAM, ["routes[0]: must be a table, not 1"]),
+    ("upstreams = 1" + ROUTE, ["upstreams: must be a table, not 1"]),
+    ("log = []" + LEAST, ["log: must be a table, not an array"]),
+    (
+        '[log]\nlevel = "warn"' + LEAST,
+        ["log.level: must be one of 'debug', 'info', 'warning', 'error', not \"warn\" (did you mean 'warning'?)"],
+    ),
+    (
+        "[shutdown]\nclose_code = 1006" + LEAST,
+        [
+            "shutdown.close_code: 1006 is not a code for going away: "
+            "use one of 1000, 1001, 1008, 1011, 1012, 1013, or 3000 to 4999"
+        ],
+    ),
+    ('[[routes]]\nupstream = "feed"' + UPSTREAM, ["routes[0].name: is missing"]),
+    (LEAST.replace('name = "feed"', 'name = "a b"'), [f'routes[0].name: must be {NAME_RULE}, not "a b"']),
+    (
+        LEAST.replace("upstreams.feed", 'upstreams."a\\nb"'),
+        [f'upstreams."a\\nb": a name is {NAME_RULE}', "routes[0].upstream: no upstream is named 'feed'"],
+    ),
+    (ROUTE + LEAST, ["routes[1].name: 'feed' is already routes[0].name"]),
+    (
+        LEAST.replace('upstream = "feed"', 'upstream = "fed"'),
+        ["routes[0].upstream: no upstream is named 'fed' (did you mean 'feed'?)"],
+    ),
+    ("[[routes]]\nname = 'b'\nupstream = 'zzz'" + LEAST, ["routes[0].upstream: no upstream is named 'zzz'"]),
+    (ROUTE + "[upstreams.feed]", ["upstreams.feed.endpoints: is missing"]),
+    (ROUTE + "[upstreams.feed]\nendpoints = []", ["upstreams.feed.endpoints: at least one is needed"]),
+    (
+        ROUTE + '[upstreams.feed]\nendpoints = ["ws://a", "ws://b", "ws://a"]',
+        ["upstreams.feed.endpoints[2]: 'ws://a' is already upstreams.feed.endpoints[0]"],
+    ),
+    (
+        ROUTE + '[upstreams.feed]\nendpoints = ["ws://a?b"]',
+        [
+            "upstreams.feed.endpoints[0]: 'ws://a?b' has a query or a fragment: "
+            "an endpoint is a host and perhaps a base path"
+        ],
+    ),
+    (
+        '[[listeners]]\nname = "a"\nbind = "::1:80"' + LEAST,
+        ["listeners[0].bind: '::1' is not a host name; an IPv6 address goes in brackets"],
+    ),
+    (
+        '[[listeners]]\nname = "a"\nbind = "a:80"\n[[listeners]]\nname = "a"\nbind = "a:80"' + LEAST,
+        [
+            "listeners[1].name: 'a' is already listeners[0].name",
+            "listeners[1].bind: 'a:80' is already listeners[0].bind",
+        ],
+    ),
+    (
+        '[metrics]\nlisten = "127.0.0.1:8080"' + LEAST,
+        ["metrics.listen: '127.0.0.1:8080' is already listeners[0].bind"],
+    ),
+    (
+        '[metrics]\nlisten = "9464"' + LEAST,
+        ["metrics.listen: '9464' has no port: write host:port, [v6]:port, unix:/path or fd:N"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), ELSEWHERE)
+def test_wrong_files(text: str, expected: list[str]) -> None:
+    assert problems(text) == expected
+
+
+def test_every_problem_is_found_in_one_go() -> None:
+    found = problems(
+        """
+        lisseners = 1
+        [log]
+        format = 3
+        [[routes]]
+        name = "a"
+        upstream = "b"
+        [routes.compression.client]
+        level = 99
+        levl = 3
+        [[routes]]
+        [upstreams.feed]
+        endpoints = ["nonsense"]
+        """
+    )
+    assert sorted(problem.split(": ")[0] for problem in found) == sorted(
+        [
+            "lisseners",
+            "log.format",
+            "routes[0].compression.client.levl",
+            "routes[0].compression.client.level",
+            "routes[0].upstream",
+            "routes[1].name",
+            "routes[1].upstream",
+            "upstreams.feed.endpoints[0]",
+        ]
+    )
+
+
+SYNTAX = [
+    ("a = ", "syntax: Invalid value (at line 1, column 5)"),
+    ("a = 1\nb = ?", "syntax: Invalid value (at line 2, column 5)"),
+    ("[a", "syntax: Expected ']' at the end of a table declaration (at line 1, column 3)"),
+    (f"a = {'9' * 5000}", None),
+    ("a = " + "[" * 100_000, None),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), SYNTAX)
+def test_broken_toml_is_one_line(text: str, problem: str | None) -> None:
+    (found,) = problems(text)
+    assert found.startswith("syntax: ")
+    assert problem is None or found == problem
+
+
+VARIABLES = [
+    ("ws://${HOST}", {"HOST": "a"}, "ws://a"),
+    ("ws://${HOST:-b}", {}, "ws://b"),
+    ("ws://${HOST:-b}", {"HOST": ""}, "ws://b"),
+    ("ws://${HOST:-b}", {"HOST": "c"}, "ws://c"),
+    ("ws://${A}${B}", {"A": "x", "B": "y"}, "ws://xy"),
+    ("ws://${A:-x:-y}", {"A": "z"}, "ws://z"),
+    ("ws://a/$b", {"b": "no"}, "ws://a/$b"),
+    ("ws://${A}", {"A": "${B}"}, None),
+    ("ws://a/$${B}", {"B": "no"}, None),
+]
+
+
+@pytest.mark.parametrize(("text", "environ", "url"), VARIABLES)
+def test_variables_in_strings(text: str, environ: dict[str, str], url: str | None) -> None:
+    file = LEAST.replace("ws://10.0.0.1:9000", text)
+    if url is None:
+        # The characters '${' arrive as they are, and are no part of a URL.
+        assert "${B}" in problems(file, environ)[0]
+    else:
+        assert load(file, environ).upstreams["feed"].endpoints == (url,)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("${HOST}", "the environment variable HOST is not set"),
+        ("${1}", "'${' begins neither ${NAME} nor ${NAME:-default}; write $${ for the characters '${'"),
+        ("${A", "'${' begins neither ${NAME} nor ${NAME:-default}; write $${ for the characters '${'"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_the_only_problem_of_its_string(text: str, problem: str) -> None:
+    assert problems(LEAST.replace("ws://10.0.0.1:9000", text)) == [f"upstreams.feed.endpoints[0]: {problem}"]
+
+
+def test_an_empty_variable_is_a_value() -> None:
+    assert load("[metrics]\nlisten = '${NOTHING}'" + LEAST, {"NOTHING": ""}).metrics.listen == ""
+
+
+KEYS = st.sampled_from(["log", "routes", "name", "upstreams", "feed", "compression", "client", "level", "bind", "\n"])
+VALUES = st.recursive(
+    st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([item.name for item in dataclasses.fields(Settings)]), VALUES))
+def test_any_document_gives_settings_or_printable_problems(document: dict[str, object]) -> None:
+    found = Problems()
+    settings = read(document, found)
+    assert isinstance(settings, Settings)
+    assert found.found
+    assert all(f"{path}: {problem}".isprintable() for path, problem in found.found.items())
