@@ -151,7 +151,7 @@ class LegCompression:
 
     enabled: bool = field(
         default=False,
-        metadata=about("Negotiate permessage-deflate on this leg. Default: on to the client, off to the upstream."),
+        metadata=about("Negotiate permessage-deflate on this leg."),
     )
     engine: EngineName = field(
         default="auto", metadata=about("The implementation of DEFLATE; `auto` takes the best one installed.")
