@@ -27,7 +27,7 @@ from wsproxy.telemetry.counters import Initiator, Tallies
 Value = str | int | float | list[str] | None
 
 _LOGGER = logging.getLogger("wsproxy")
-_BARE_WORD = re.compile(r"[A-Za-z0-9_.:/+@%,;*\[\]()-]+")
+_BARE_WORD = re.compile(r"[A-Za-z0-9_.:/+@%,;*\[\]-]+")
 _LONGEST = 256
 """Characters kept of a string that came from outside."""
 
@@ -193,10 +193,11 @@ def _cut(text: str) -> str:
 
 
 def _describe(agreement: Agreement | None) -> str:
+    """The window bits of the leg's two ends; ``reset`` marks an end without context takeover."""
     if agreement is None:
         return "none"
-    return f"{NAME};server={_window(agreement.server)};client={_window(agreement.client)}"
+    return f"{NAME};server:{_window(agreement.server)};client:{_window(agreement.client)}"
 
 
 def _window(window: Window) -> str:
-    return str(window.bits) if window.takeover else f"{window.bits}(reset)"
+    return str(window.bits) if window.takeover else f"{window.bits}:reset"
