@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from wsproxy.settings.environment import load_file
-from wsproxy.settings.tree import Settings
+from wsproxy.settings.tree import Route, Settings, Upstream
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
@@ -78,5 +78,13 @@ def test_an_example_passes_the_check(path: Path) -> None:
     assert load_file(str(path), {}).routes
 
 
-def test_there_are_examples() -> None:
-    assert EXAMPLES
+def test_one_example_has_every_key_with_its_default() -> None:
+    path = ROOT / "config" / "every-key.toml"
+    assert load_file(str(path), {}) == Settings(
+        routes=(Route(name="feed", upstream="feed"),),
+        upstreams={"feed": Upstream(endpoints=("ws://127.0.0.1:9000",))},
+    )
+    written = re.sub(r"^#.*", "", path.read_text(), flags=re.MULTILINE).replace("upstreams.feed", "upstreams.NAME")
+    for table, rows in tables(Settings, ""):
+        (section,) = re.findall(rf"^\[{re.escape(table)}\].*\n((?:.+\n)*)", written, flags=re.MULTILINE)
+        assert set(re.findall(r"^(\w+) =", section, flags=re.MULTILINE)) == set(rows)
