@@ -294,6 +294,9 @@ class TlsTransport(Transport):
                 self._input_ended = not part
         except ssl.SSLWantReadError:
             self.buffered = False
+        except ssl.SSLZeroReturnError:
+            # Also their close_notify, where ours has gone out already.
+            self._input_ended = True
         except ssl.SSLError as error:
             # What came before the fault is good and goes first; the next read meets the fault again.
             if not parts:

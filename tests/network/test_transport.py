@@ -1,0 +1,407 @@
+"""Both transports over real sockets: backpressure, endings, TLS, and what cancellation leaves."""
+
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsproxy.errors import ConnectionLost
+from wsproxy.network.transport import PlainTransport, TlsTransport, Transport, address_text
+
+Pair = tuple[Transport, Transport]
+MakePair = Callable[[], Awaitable[Pair]]
+
+_CA = trustme.CA()
+_SERVER_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+_CA.issue_cert("feed.test").configure_cert(_SERVER_TLS)
+_CLIENT_TLS = ssl.create_default_context()
+_CA.configure_trust(_CLIENT_TLS)
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    return near, far
+
+
+async def plain_pair() -> Pair:
+    near, far = tcp_pair()
+    return PlainTransport(near), PlainTransport(far)
+
+
+async def tls_pair() -> Pair:
+    near, far = tcp_pair()
+    client = TlsTransport(near, _CLIENT_TLS, server_name="feed.test")
+    server = TlsTransport(far, _SERVER_TLS, server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.do_handshake)
+        await client.do_handshake()
+    return client, server
+
+
+PAIRS = pytest.mark.parametrize("make_pair", [plain_pair, tls_pair])
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(10):
+            await test()
+
+    trio.run(bounded)
+
+
+async def read_exactly(transport: Transport, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        data = await transport.receive_some(size - len(parts))
+        assert data, "ended early"
+        parts += data
+    return bytes(parts)
+
+
+async def read_to_end(transport: Transport) -> bytes:
+    parts = bytearray()
+    while data := await transport.receive_some():
+        parts += data
+    return bytes(parts)
+
+
+@PAIRS
+def test_reads_what_there_is_and_says_when_there_is_nothing(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        assert far.read_now() is None
+        assert near.write_now(b"one")
+        assert await far.receive_some() == b"one"
+        assert far.read_now() is None
+        near.shutdown_write()
+        assert await far.receive_some() == b""
+        assert far.read_now() == b""
+        await far.send_all(b"the other way is still open")
+        assert await near.receive_some() == b"the other way is still open"
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_what_the_kernel_does_not_take_stays_pending_and_goes_out_in_order(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        large = bytes(range(256)) * 65536
+        assert not near.write_now(large)
+        assert near.pending > 0
+        assert not near.flush_now()
+        assert not near.write_now(b"after it")
+        near.shutdown_write()
+        received = bytearray()
+        while (data := far.read_now()) != b"":
+            received += data or b""
+            near.flush_now()
+            await trio.lowlevel.checkpoint()
+        assert bytes(received) == large + b"after it"
+        assert near.pending == 0
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_send_all_waits_for_the_far_end(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        large = b"x" * 8_000_000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.send_all, large)
+            assert await read_exactly(far, len(large)) == large
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+@settings(max_examples=20, deadline=None)
+@given(
+    writes=st.lists(st.integers(0, 200_000), max_size=8),
+    limits=st.lists(st.integers(1, 100_000), min_size=1, max_size=4),
+)
+def test_any_writes_and_any_read_limits_give_the_same_bytes(
+    make_pair: MakePair, writes: list[int], limits: list[int]
+) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        sent = b"".join(bytes([index]) * size for index, size in enumerate(writes))
+
+        async def send() -> None:
+            for index, size in enumerate(writes):
+                await near.send_all(bytes([index]) * size)
+            near.shutdown_write()
+
+        received = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            turn = 0
+            while data := await far.receive_some(limits[turn % len(limits)]):
+                assert len(data) <= limits[turn % len(limits)]
+                received += data
+                turn += 1
+        assert bytes(received) == sent
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_a_cancelled_receive_loses_nothing(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        with trio.move_on_after(0.01) as scope:
+            await far.receive_some()
+        assert scope.cancelled_caught
+        await near.send_all(b"late")
+        assert await far.receive_some() == b"late"
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_what_a_cancelled_send_left_goes_first(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        with trio.move_on_after(0.01) as scope:
+            await near.send_all(b"x" * 16_000_000)
+        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.send_all, b"y")
+            assert await read_exactly(far, 16_000_001) == b"x" * 16_000_000 + b"y"
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_a_reset_is_a_loss_for_reading_and_writing(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        near.abort()
+        with pytest.raises(ConnectionLost, match="reset"):
+            await far.receive_some()
+        with pytest.raises(ConnectionLost):
+            far.write_now(b"anyone?")
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_close_wakes_who_waits_and_can_be_repeated(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(ConnectionLost, match="closed"):
+                    await far.receive_some()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            far.close()
+        far.close()
+        far.abort()
+        assert far.fileno() == -1
+        with pytest.raises(ConnectionLost):
+            far.read_now()
+        with pytest.raises(ConnectionLost):
+            far.write_now(b"x")
+        near.close()
+
+    run(main)
+
+
+@PAIRS
+def test_drain_and_close_lets_the_far_end_read_everything(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        upload = b"u" * 3_000_000
+        async with trio.open_nursery() as nursery:
+
+            async def client() -> None:
+                # It reads nothing before it has sent everything: a reset would destroy the answer.
+                await near.send_all(upload)
+                near.shutdown_write()
+                assert await read_to_end(near) == b"refused"
+                near.close()
+
+            nursery.start_soon(client)
+            await read_exactly(far, 10)
+            await far.send_all(b"refused")
+            await far.drain_and_close(5)
+        assert far.fileno() == -1
+
+    run(main)
+
+
+def test_drain_and_close_gives_up_in_time() -> None:
+    async def main() -> None:
+        near, far = await plain_pair()
+        await far.drain_and_close(0.01)
+        assert far.fileno() == -1
+        assert await near.receive_some() == b""
+        near.close()
+
+    run(main)
+
+
+def test_tls_hands_out_what_waits_inside() -> None:
+    async def main() -> None:
+        near, far = await tls_pair()
+        await near.send_all(b"abcdefgh")
+        assert await far.receive_some(3) == b"abc"
+        assert far.buffered
+        assert far.read_now(3) == b"def"
+        assert far.buffered
+        assert far.read_now(3) == b"gh"
+        assert far.read_now() is None
+        near.close()
+        far.close()
+
+    run(main)
+
+
+def test_tls_without_close_notify_is_a_loss_after_the_data() -> None:
+    async def main() -> None:
+        near, far = await tls_pair()
+        await near.send_all(b"x" * 40_000)
+        # The session tickets: closing with unread input would be a reset.
+        assert near.read_now() is None
+        near.close()
+        assert await read_exactly(far, 40_000) == b"x" * 40_000
+        with pytest.raises(ConnectionLost, match="TLS"):
+            await far.receive_some()
+        with pytest.raises(ConnectionLost):
+            await far.receive_some()
+        far.close()
+
+    run(main)
+
+
+def test_tls_garbage_is_a_loss_after_the_data() -> None:
+    async def main() -> None:
+        near, far = await tls_pair()
+        await near.send_all(b"good")
+        with socket.socket(fileno=os.dup(near.fileno())) as raw:
+            raw.sendall(b"not a record at all")
+        assert await far.receive_some() == b"good"
+        with pytest.raises(ConnectionLost, match="TLS"):
+            await far.receive_some()
+        near.close()
+        far.close()
+
+    run(main)
+
+
+def test_tls_data_in_one_read_with_the_handshake_is_not_forgotten() -> None:
+    async def main() -> None:
+        near, far = tcp_pair()
+        server = TlsTransport(far, _SERVER_TLS, server_side=True)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = _CLIENT_TLS.wrap_bio(incoming, outgoing, server_hostname="feed.test")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.do_handshake)
+            with pytest.raises(ssl.SSLWantReadError):
+                client.do_handshake()
+            near.sendall(outgoing.read())
+            while True:
+                incoming.write(await trio.to_thread.run_sync(near.recv, 65536))
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    continue
+            client.write(b"early")
+            near.sendall(outgoing.read())
+        assert server.buffered
+        assert server.read_now() == b"early"
+        server.close()
+        near.close()
+
+    run(main)
+
+
+def test_tls_handshake_with_something_else_is_a_loss() -> None:
+    async def main() -> None:
+        near, far = tcp_pair()
+        server = TlsTransport(far, _SERVER_TLS, server_side=True)
+        near.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with pytest.raises(ConnectionLost, match="TLS"):
+            await server.do_handshake()
+        server.close()
+        near.close()
+
+    run(main)
+
+
+def test_tls_tells_the_far_end_why_it_fails() -> None:
+    async def main() -> None:
+        near, far = tcp_pair()
+        client = TlsTransport(near, ssl.create_default_context(), server_name="feed.test")
+        server = TlsTransport(far, _SERVER_TLS, server_side=True)
+        async with trio.open_nursery() as nursery:
+
+            async def serve() -> None:
+                with pytest.raises(ConnectionLost, match="UNKNOWN_CA"):
+                    await server.do_handshake()
+
+            nursery.start_soon(serve)
+            with pytest.raises(ConnectionLost, match="certificate"):
+                await client.do_handshake()
+        server.close()
+        client.close()
+
+    run(main)
+
+
+def test_works_outside_of_trio() -> None:
+    near, far = socket.socketpair()
+    transport = PlainTransport(near)
+    assert transport.write_now(b"x")
+    assert far.recv(10) == b"x"
+    transport.close()
+    far.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("127.0.0.1", 80), "127.0.0.1:80"),
+        (("::1", 80, 0, 0), "[::1]:80"),
+        ("/run/a.sock", "unix:/run/a.sock"),
+        ("", "unix:"),
+        (b"\0abstract", "unix:@abstract"),
+    ],
+)
+def test_addresses_as_text(address: object, text: str) -> None:
+    assert address_text(address) == text
+
+
+def test_the_peer_is_named() -> None:
+    near, far = tcp_pair()
+    transport = PlainTransport(near)
+    assert transport.peer == address_text(far.getsockname())
+    transport.close()
+    far.close()
