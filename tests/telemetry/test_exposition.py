@@ -11,8 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from wsproxy import __version__
 from wsproxy.errors import Side
 from wsproxy.extensions.permessage_deflate import Agreement, Window
+from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Tally
+from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream
 from wsproxy.telemetry.counters import NO_ROUTE, Counters, Tallies
 from wsproxy.telemetry.exposition import make_registry, render
@@ -38,7 +40,6 @@ METRICS: dict[str, tuple[str, set[str]]] = {
     "wsproxy_message_size_bytes": ("histogram", {"route", "direction"}),
     "wsproxy_tunnel_duration_seconds": ("histogram", {"route"}),
     "wsproxy_closes_total": ("counter", {"route", "initiator", "code"}),
-    "wsproxy_endpoint_up": ("gauge", {"upstream", "endpoint"}),
     "wsproxy_endpoint_connections": ("gauge", {"upstream", "endpoint"}),
     "wsproxy_build_info": ("gauge", {"version", "python", "engines"}),
 }
@@ -64,6 +65,8 @@ def tallies_of_a_feed() -> Tallies:
 @pytest.fixture
 def counters() -> Counters:
     """Two like tunnels, one of them ended, and a bit of everything else."""
+    pool = Pool("backend", [parse_endpoint("ws://a:1"), parse_endpoint("ws://b:2")], "least_connections")
+    pool.take(pool.endpoints[0])
     counters = Counters(
         Settings(
             listeners=(Listener(name="public", bind="127.0.0.1:0"),),
@@ -75,13 +78,12 @@ def counters() -> Counters:
                 ),
             ),
             upstreams={"backend": Upstream(endpoints=("ws://a:1", "ws://b:2"))},
-        )
+        ),
+        [pool],
     )
     counters.sessions_active["public"] = 3
     counters.handshakes["feed", "accepted"] = 2
     counters.handshakes[NO_ROUTE, "no_route"] = 1
-    counters.endpoints["backend", "ws://b:2"].up = 0
-    counters.endpoints["backend", "ws://a:1"].connections = 1
     route = counters.routes["feed"]
     agreement = Agreement(server=Window(12, True), client=Window(12, True))
     for size in [1000] * 20 + [1, 63, 64, 2**24, 2**24 - 1]:
@@ -175,8 +177,6 @@ SAMPLES: list[tuple[str, dict[str, str], float]] = [
     ("wsproxy_tunnel_duration_seconds_bucket", {"route": "feed", "le": "60.0"}, 1),
     ("wsproxy_tunnel_duration_seconds_sum", {"route": "feed"}, 12.5),
     ("wsproxy_closes_total", {"route": "feed", "initiator": "client", "code": "4xxx"}, 1),
-    ("wsproxy_endpoint_up", {"upstream": "backend", "endpoint": "ws://a:1"}, 1),
-    ("wsproxy_endpoint_up", {"upstream": "backend", "endpoint": "ws://b:2"}, 0),
     ("wsproxy_endpoint_connections", {"upstream": "backend", "endpoint": "ws://a:1"}, 1),
 ]
 

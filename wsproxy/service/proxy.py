@@ -20,7 +20,7 @@ class Proxy:
 
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
-        self.counters = Counters(generation.settings)
+        self.counters = Counters(generation.settings, [group.pool for group in generation.groups.values()])
         self.switchboard = Switchboard()
         self.tunnels: set[Tunnel] = set()
         self.draining = False

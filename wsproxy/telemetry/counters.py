@@ -10,7 +10,7 @@ Invariants
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
@@ -18,6 +18,7 @@ from typing import Literal
 from wsproxy.errors import Side
 from wsproxy.extensions.engines import choose
 from wsproxy.extensions.permessage_deflate import NAME, Agreement
+from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import FIELDS, Direction, Tally
 from wsproxy.settings.tree import Route, Settings
@@ -173,36 +174,22 @@ class RouteCounters:
         return sum(tunnel.codec_memory() for tunnel in self._live)
 
 
-class EndpointCounters:
-    """One endpoint of an upstream, as its pool sees it: ``up`` is 1 or 0, ``connections`` the live ones."""
-
-    __slots__ = ("connections", "up")
-
-    def __init__(self) -> None:
-        self.up = 1
-        self.connections = 0
-
-
 class Counters:
     """Everything one worker counts. Prefilled, so that a series is there before its first event.
 
     :ivar sessions_active: live client connections by listener.
     :ivar routes: by route name.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
-    :ivar endpoints: by (upstream, endpoint URL).
+    :ivar pools: whose live counts are shown as they are; the pools own them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pools: Iterable[Pool] = ()) -> None:
         self.sessions_active: dict[str, int] = {listener.name: 0 for listener in settings.listeners}
         self.routes: dict[str, RouteCounters] = {route.name: RouteCounters(route) for route in settings.routes}
         self.handshakes: dict[tuple[str, str], int] = {
             (route, result): 0 for route in (*self.routes, NO_ROUTE) for result in RESULTS
         }
-        self.endpoints: dict[tuple[str, str], EndpointCounters] = {
-            (name, url): EndpointCounters()
-            for name, upstream in settings.upstreams.items()
-            for url in upstream.endpoints
-        }
+        self.pools = tuple(pools)
 
 
 def close_label(code: int | None) -> str:

@@ -226,13 +226,10 @@ def _histograms(routes: list[RouteCounters], legs: _LegTotals) -> Iterator[Metri
 
 
 def _endpoints(counters: Counters) -> Iterator[Metric]:
-    up = GaugeMetricFamily(
-        "wsproxy_endpoint_up", "1 while the endpoint is offered to new sessions.", labels=("upstream", "endpoint")
-    )
     connections = GaugeMetricFamily(
         "wsproxy_endpoint_connections", "Connections to the endpoint now.", labels=("upstream", "endpoint")
     )
-    for labels, endpoint in counters.endpoints.items():
-        up.add_metric(labels, endpoint.up)
-        connections.add_metric(labels, endpoint.connections)
-    yield from (up, connections)
+    for pool in counters.pools:
+        for endpoint in pool.endpoints:
+            connections.add_metric((pool.name, endpoint.url), pool.live(endpoint))
+    yield connections

@@ -1,0 +1,1 @@
+"""The conversation, sans-I/O: opening handshake, frames, legs, plans, the relay."""
