@@ -7,7 +7,7 @@ import pytest
 
 from tests.endtoend.conftest import StartProxy
 from tests.endtoend.proxy import Proxy, route, wait_for
-from tests.endtoend.wire import BINARY, CONTINUATION, Frame, RawUpstream, Wire, knock, tunnel
+from tests.endtoend.wire import BINARY, CONTINUATION, Frame, RawUpstream, Wire, answer, knock, tunnel
 
 
 def _base(grace_seconds: float, *lines: str) -> str:
@@ -84,6 +84,7 @@ def test_the_deadline_is_hard(start_proxy: StartProxy, bare: RawUpstream) -> Non
         assert mute.client.closed_with()[0] == 1001
         assert proxy.wait() == 0
         assert stuck.client.at_end() or stuck.client.closed_with()[0] == 1001
+    assert len([line for line in proxy.lines if " closed " in line]) == 2, proxy.lines
 
 
 def test_a_second_signal_stops_at_once(start_proxy: StartProxy, bare: RawUpstream) -> None:
@@ -94,6 +95,24 @@ def test_a_second_signal_stops_at_once(start_proxy: StartProxy, bare: RawUpstrea
         _drain(proxy)
         proxy.signal(signal.SIGTERM)
         assert proxy.wait() == 0
+
+
+def test_a_handshake_under_way_when_the_drain_begins(start_proxy: StartProxy, bare: RawUpstream) -> None:
+    """It is too late for a tunnel that would last: 503, or a tunnel that is closed like the others."""
+    proxy = start_proxy(route("bare", bare.url), base=_base(60))
+    client = knock(proxy.address, "/bare")
+    upstream, asked = bare.receive()
+    _drain(proxy)
+    upstream.sock.sendall(answer(asked))
+    told = client.head().status
+    assert told in {101, 503}
+    if told == 101:
+        assert client.closed_with()[0] == 1001
+        client.close(1001)
+        assert upstream.closed_with()[0] == 1001
+    upstream.hang_up()
+    client.hang_up()
+    assert proxy.wait() == 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /bare HTTP/1.1\r\nHost: a"])

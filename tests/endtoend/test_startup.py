@@ -18,7 +18,7 @@ from tests.endtoend.wire import Wire, request
 UPSTREAM = "ws://127.0.0.1:9"
 
 
-def _run(*arguments: str, **variables: str) -> tuple[int, list[str]]:
+def run_to_its_end(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, list[str]]:
     """Exit code and standard error of a command that is expected to end by itself."""
     done = subprocess.run(
         [sys.executable, "-m", "wsproxy", *arguments],
@@ -26,7 +26,7 @@ def _run(*arguments: str, **variables: str) -> tuple[int, list[str]]:
         text=True,
         timeout=30,
         check=False,
-        env=environment(**variables),
+        env=environment() if env is None else env,
     )
     return done.returncode, done.stderr.splitlines()
 
@@ -39,14 +39,14 @@ def taken() -> Iterator[str]:
 
 
 def test_a_listen_address_in_use(taken: str) -> None:
-    code, lines = _run("run", "--listen", taken, "--metrics", "127.0.0.1:0", "--upstream", UPSTREAM)
+    code, lines = run_to_its_end("run", "--listen", taken, "--metrics", "127.0.0.1:0", "--upstream", UPSTREAM)
     assert (code, len(lines)) == (1, 1), lines
     assert taken in lines[0]
     assert "in use" in lines[0]
 
 
 def test_a_metrics_address_in_use(taken: str) -> None:
-    code, lines = _run("run", "--listen", "127.0.0.1:0", "--metrics", taken, "--upstream", UPSTREAM)
+    code, lines = run_to_its_end("run", "--listen", "127.0.0.1:0", "--metrics", taken, "--upstream", UPSTREAM)
     assert (code, len(lines)) == (1, 1), lines
     assert taken in lines[0]
     assert "in use" in lines[0]
@@ -66,13 +66,13 @@ def test_a_metrics_address_in_use(taken: str) -> None:
     ],
 )
 def test_bad_usage(arguments: tuple[str, ...], named: str) -> None:
-    code, lines = _run(*arguments)
+    code, lines = run_to_its_end(*arguments)
     assert (code, len(lines)) == (2, 1), lines
     assert named in lines[0]
 
 
 def test_a_bad_environment_names_the_variable() -> None:
-    code, lines = _run("run", WSPROXY_UPSTREAM=UPSTREAM, WSPROXY_LISTEN="nonsense")
+    code, lines = run_to_its_end("run", env=environment(WSPROXY_UPSTREAM=UPSTREAM, WSPROXY_LISTEN="nonsense"))
     assert (code, len(lines)) == (2, 1), lines
     assert "WSPROXY_LISTEN" in lines[0]
 
@@ -86,7 +86,7 @@ def test_every_problem_of_a_file_has_its_line(tmp_path: Path, command: str) -> N
         + '[[routes]]\nname = "b"\nupstream = "nobody"\n'
         + "[log]\nlevel = 3\n"
     )
-    code, lines = _run(command, str(path))
+    code, lines = run_to_its_end(command, str(path))
     assert code == 2
     for where in ("routes[0].compression.mode", "routes[0].limits.max_mesage_bytes", "routes[1].upstream", "log.level"):
         assert len([line for line in lines if f"{path}: {where}: " in line]) == 1, lines
@@ -97,7 +97,7 @@ def test_every_problem_of_a_file_has_its_line(tmp_path: Path, command: str) -> N
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
     path = tmp_path / "proxy.toml"
     path.write_text("[[routes]\n")
-    code, lines = _run("run", str(path))
+    code, lines = run_to_its_end("run", str(path))
     assert (code, len(lines)) == (2, 1), lines
     assert str(path) in lines[0]
 
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
 def test_check_is_silent_about_a_good_file(tmp_path: Path) -> None:
     path = tmp_path / "proxy.toml"
     path.write_text(BASE + route("a", UPSTREAM))
-    assert _run("check", str(path)) == (0, [])
+    assert run_to_its_end("check", str(path)) == (0, [])
 
 
 def test_the_ready_line_has_the_real_ports(plain_upstream: peers.Upstream) -> None:
