@@ -64,8 +64,6 @@ def test_everything_configured_is_there_before_its_first_event() -> None:
     assert list(counters.routes) == ["feed", "chat"]
     assert set(counters.handshakes) == {(route, result) for route in ("feed", "chat", NO_ROUTE) for result in RESULTS}
     assert set(counters.handshakes.values()) == {0}
-    assert list(counters.endpoints) == [("backend", "ws://a"), ("backend", "ws://b")]
-    assert [(endpoint.up, endpoint.connections) for endpoint in counters.endpoints.values()] == [(1, 0), (1, 0)]
 
 
 def test_a_tunnels_life() -> None:

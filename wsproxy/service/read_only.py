@@ -7,20 +7,22 @@ from collections.abc import Callable
 
 import h11
 import trio
-from prometheus_client import CollectorRegistry
 
 from wsproxy.errors import ConnectionLost, Refused
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import Transport
 from wsproxy.protocol import http1
-from wsproxy.telemetry.pages import respond
+from wsproxy.telemetry.pages import Page
 
 REQUEST_SECONDS = 30.0
 """From one answer to the end of the next; bounds idle connections too."""
 LINGER_SECONDS = 1.0
 
+Answer = Callable[[bytes, bytes, bytes], Page]
+"""The page for a method, a target and an Accept header's value."""
 
-async def serve_pages(transport: Transport, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+
+async def serve_pages(transport: Transport, answer: Answer) -> None:
     """Answer one client's requests until it is done; the transport is closed afterwards."""
     connection = Http1Connection(transport, h11.SERVER)
     try:
@@ -28,7 +30,7 @@ async def serve_pages(transport: Transport, registry: CollectorRegistry, ready: 
         while reusable:
             reusable = False
             with trio.move_on_after(REQUEST_SECONDS):
-                reusable = await _serve_one(connection, registry, ready)
+                reusable = await _serve_one(connection, answer)
         await transport.drain_and_close(LINGER_SECONDS)
     except ConnectionLost:
         return  # a scraper that went away: nothing of ours depends on it
@@ -36,7 +38,7 @@ async def serve_pages(transport: Transport, registry: CollectorRegistry, ready: 
         transport.close()
 
 
-async def _serve_one(connection: Http1Connection, registry: CollectorRegistry, ready: Callable[[], bool]) -> bool:
+async def _serve_one(connection: Http1Connection, answer: Answer) -> bool:
     try:
         request = await connection.next_event()
         if not isinstance(request, h11.Request):
@@ -47,7 +49,7 @@ async def _serve_one(connection: Http1Connection, registry: CollectorRegistry, r
             await connection.respond(*http1.error_response(refused.status, refused.detail))
         return False
     accept = http1.header(request.headers, b"accept") or b""
-    page = respond(request.method, request.target, accept, registry, ready())
+    page = answer(request.method, request.target, accept)
     await connection.respond(h11.Response(status_code=page.status, headers=list(page.headers)), page.body)
     # A page is asked for without a body; after one that came with it, the connection ends.
     return http1.is_bodyless(request) and connection.start_next_cycle()

@@ -23,6 +23,7 @@ from wsproxy.settings.addresses import parse_address
 from wsproxy.settings.tree import Settings
 from wsproxy.telemetry.access_log import log_ready, set_up_logging
 from wsproxy.telemetry.exposition import make_registry
+from wsproxy.telemetry.pages import Page, respond
 
 _LOGGER = logging.getLogger("wsproxy")
 
@@ -92,7 +93,10 @@ class _Worker:
                     nursery.start_soon(serve, transport)
 
     async def _serve_pages(self, transport: Transport) -> None:
-        await serve_pages(transport, self._registry, lambda: self._ready)
+        await serve_pages(transport, self._page)
+
+    def _page(self, method: bytes, target: bytes, accept: bytes) -> Page:
+        return respond(method, target, accept, self._registry, self._ready)
 
     async def _drain(self, over: trio.CancelScope) -> None:
         """Close the tunnels one after the other, and wait for the last session; then, or after the grace, end it."""
