@@ -97,6 +97,7 @@ async def echo(conversation: Conversation, counts: Counts, rng: Random, stop: tr
     """Send orders and compare their echoes until ``stop``, then close. Raises Mismatch or ConnectionLost."""
     orders = ORDERS.messages(rng)
     outstanding: deque[str] = deque()
+    echoed = 0
     due = trio.current_time()
     closing = False
     while not conversation.over:
@@ -116,8 +117,9 @@ async def echo(conversation: Conversation, counts: Counts, rng: Random, stop: tr
         for message in await conversation.receive(until=min(due, now + _TICK_SECONDS)):
             counts.received += 1
             counts.received_bytes += _size(message)
+            echoed += 1
             if not outstanding or message != outstanding.popleft():
-                raise Mismatch(f"echo {counts.received} is not what was sent")
+                raise Mismatch(f"echo {echoed} is not what was sent")
     _check_close(conversation, closing)
 
 

@@ -1,8 +1,8 @@
 """The two legs of a tunnel joined: what either side sends becomes what the other side gets, closes included.
 
 Owns the close table and nothing of sockets or clocks: bytes and the time come in, bytes and wishes go out, so that
-every race is a table in a test. The caller delivers input with `receive`, `ended` and `lost`, sends what `take` returns,
-and asks `wants_input` before it reads.
+every race is a table in a test. The caller delivers input with `receive`, `ended` and `lost`, sends what `take`
+gives, and asks `wants_input` before it reads.
 
 How a tunnel ends (RFC 6455 §7; the first cause is kept in `ending`):
 

@@ -102,7 +102,7 @@ class _Session:
         route = proxy.generation.router.match(place.host, place.target)
         group = proxy.generation.groups[route.upstream]
         dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts.connect_seconds)
-        return await self._forwarder.forward(request, group.pool, dial, route.timeouts.handshake_seconds)
+        return await self._forwarder.forward(request, group.pool, dial, route.timeouts.response_seconds)
 
     def _tell(self, refused: Refused, request: h11.Request | None, attempt: Attempt | None) -> None:
         """Count and log a refusal; only handshakes are counted as such, and heads that may have been one."""

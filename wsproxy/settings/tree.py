@@ -262,7 +262,15 @@ class Timeouts:
     )
     handshake_seconds: float = field(
         default=10.0,
-        metadata=about("Seconds for a request's head, and for an answer's head.", minimum=0.001, maximum=_DAY),
+        metadata=about("Seconds for the upstream's answer to a WebSocket handshake.", minimum=0.001, maximum=_DAY),
+    )
+    response_seconds: float = field(
+        default=60.0,
+        metadata=about(
+            "Seconds from the end of a plain HTTP request to the head of its answer: above the longest long poll.",
+            minimum=0.001,
+            maximum=_DAY,
+        ),
     )
     close_seconds: float = field(
         default=5.0,
