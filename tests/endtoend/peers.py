@@ -4,6 +4,7 @@ Must never import wsproxy.
 """
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ def upstream(
     subprotocols: Sequence[str] = (),
     answer: Callable[[ServerConnection, Request], Response | None] | None = None,
     headers: Sequence[tuple[str, str]] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Upstream]:
     """A websockets server. ``deflate``: what it agrees to; None: it lacks permessage-deflate.
 
@@ -83,6 +85,7 @@ def upstream(
         converse,
         "127.0.0.1",
         0,
+        ssl=tls,
         compression=None,
         extensions=[deflate] if deflate is not None else None,
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
