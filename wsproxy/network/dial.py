@@ -27,15 +27,15 @@ def make_upstream_tls(ca: str) -> UpstreamTls:
     Raises CannotStart with one line that says why the file is of no use.
     """
     try:
-        context = ssl.create_default_context(cafile=ca or None)
+        verified = ssl.create_default_context(cafile=ca or None)
     except ssl.SSLError as error:
         raise CannotStart(f"cannot use {ca} as a CA: it holds no valid certificates in PEM") from error
     except OSError as error:
         raise CannotStart(f"cannot use {ca} as a CA: {reason(error)}") from error
     # WebSocket over HTTP/2 is another protocol (RFC 8441).
-    context.set_alpn_protocols(["http/1.1"])
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    return context
+    verified.set_alpn_protocols(["http/1.1"])
+    verified.options |= ssl.OP_NO_RENEGOTIATION
+    return verified
 
 
 async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, timeout_seconds: float) -> Transport:
@@ -57,7 +57,7 @@ async def _connect(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str
     if not endpoint.tls:
         return PlainTransport(sock)
     if tls is None:
-        raise ValueError(f"{endpoint.url} needs a TLS context")
+        raise ValueError(f"{endpoint.url} needs a TLS verified")
     try:
         transport = TlsTransport(sock, tls, server_name=server_name)
     except ValueError as error:
