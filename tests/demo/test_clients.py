@@ -225,7 +225,9 @@ def test_they_stop_by_themselves_when_their_time_is_over() -> None:
             async with listening(stage.serve) as port:
                 return await run("127.0.0.1", port, seconds=0.1)
 
-    assert trio.run(main).errors == []
+    report = trio.run(main)
+    assert report.errors == []
+    assert all_of(stage.opened, *PATHS)
 
 
 def test_a_report_goes_through_a_line() -> None:

@@ -4,8 +4,8 @@ Owns: the subscribers and echo clients, what they count and what they hold to be
 the standard zlib, and share no protocol code with the proxy. Must never import it.
 Invariants
 * Each client has agreed on compression, its feed's ``seq`` has no gap, each echo equals what was sent.
-* One `Report` a second on stdout as JSON, and a last one after every client has closed; the exit code is 1 if any
-  client found anything wrong.
+* On stdout one `Report` as JSON once all are connected (or could not), then one a second, and a last one after every
+  client has closed; the exit code is 1 if any client found anything wrong.
 * Ends by itself after ``--seconds``, or in order at TERM and INT; never later than `CLOSE_SECONDS` after that.
 """
 
@@ -143,15 +143,27 @@ def _size(message: Message) -> int:
 async def run(host: str, port: int, seconds: float) -> Report:
     """Let all clients loose on ``host:port``; print a report a second, and give the final one.
 
-    :param seconds: until they begin to close; may be infinite, since TERM and INT stop them too.
+    :param seconds: from the time when all are connected until they begin to close; may be infinite, since TERM and
+        INT stop them too.
     """
     report = Report({name: Counts(count) for name, count in CLIENTS.items()})
     stop = trio.Event()
+    all_open = trio.Event()
+    opening = sum(CLIENTS.values())
+
+    async def opened(name: str) -> Conversation:
+        nonlocal opening
+        try:
+            return await connect(host, port, f"/{name}")
+        finally:
+            opening -= 1
+            if not opening:
+                all_open.set()
 
     async def one(name: str, number: int) -> None:
         client: Client = echo if name == "echo" else subscribe
         try:
-            async with await connect(host, port, f"/{name}") as conversation:
+            async with await opened(name) as conversation:
                 if not conversation.compressed:
                     raise Mismatch("compression was not agreed on")
                 await client(conversation, report.feeds[name], Random(f"client {name} {number}"), stop)
@@ -159,9 +171,9 @@ async def run(host: str, port: int, seconds: float) -> Report:
             report.errors.append(f"{name} client {number}: {error}")
 
     async with trio.open_nursery() as outer:
-        outer.start_soon(_print_each_second, report)
         await outer.start(_stop_at_signal, stop)
-        outer.start_soon(_stop_after, seconds, stop)
+        outer.start_soon(_print_each_second, report, all_open)
+        outer.start_soon(_stop_after, seconds, all_open, stop)
         with trio.CancelScope() as closing:
             outer.start_soon(_give_up, stop, closing)
             async with trio.open_nursery() as clients:
@@ -176,10 +188,11 @@ async def run(host: str, port: int, seconds: float) -> Report:
     return report
 
 
-async def _print_each_second(report: Report) -> None:
+async def _print_each_second(report: Report, all_open: trio.Event) -> None:
+    await all_open.wait()
     while True:
-        await trio.sleep(1)
         print(report.to_line(), flush=True)
+        await trio.sleep(1)
 
 
 async def _stop_at_signal(stop: trio.Event, task_status: trio.TaskStatus[None]) -> None:
@@ -189,7 +202,8 @@ async def _stop_at_signal(stop: trio.Event, task_status: trio.TaskStatus[None]) 
             stop.set()
 
 
-async def _stop_after(seconds: float, stop: trio.Event) -> None:
+async def _stop_after(seconds: float, all_open: trio.Event, stop: trio.Event) -> None:
+    await all_open.wait()
     await trio.sleep(seconds)
     stop.set()
 

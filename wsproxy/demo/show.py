@@ -79,9 +79,9 @@ class Proxy:
 class Crowd:
     """The clients' process and its latest report."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, report: Report) -> None:
         self.child = child
-        self.report = Report({})
+        self.report = report
         self._heard_out = trio.Event()
 
     async def listen(self) -> None:
@@ -145,7 +145,8 @@ async def _demonstrate(seconds: float, directory: Path) -> list[str]:
         port = await backend.first(int)
         proxy = await _start_proxy(nursery, directory, port)
         before = await scrape(proxy.metrics)
-        crowd = Crowd(await Child.start(nursery, "the clients", ["wsproxy.demo.clients", proxy.listen]))
+        clients = await Child.start(nursery, "the clients", ["wsproxy.demo.clients", proxy.listen])
+        crowd = Crowd(clients, await clients.first(Report.from_line))
         nursery.start_soon(crowd.listen)
         print(f"clients -> proxy http://{proxy.listen}/ -> legacy backend http://127.0.0.1:{port}/")
         print(f"metrics: http://{proxy.metrics}/metrics", flush=True)
