@@ -10,7 +10,7 @@ import pytest
 from tests.endtoend import peers
 from tests.endtoend.node_peers import NODE_FOLDER, NodePeers
 from tests.endtoend.proxy import BASE, Proxy, configured
-from tests.endtoend.wire import RawUpstream, raw_upstream
+from tests.endtoend.wire import RawUpstream, hang_up_all, raw_upstream
 
 StartProxy = Callable[..., Proxy]
 
@@ -34,6 +34,13 @@ def forgetful_upstream() -> Iterator[peers.Upstream]:
     """Echoes; permessage-deflate without context takeover."""
     with peers.upstream(deflate=peers.FORGETFUL) as upstream:
         yield upstream
+
+
+@pytest.fixture(autouse=True)
+def no_ends_left_open() -> Iterator[None]:
+    """Bare ends are a test's own: none outlives it."""
+    yield
+    hang_up_all()
 
 
 @pytest.fixture

@@ -79,6 +79,15 @@ def deflate(data: bytes, bits: int = 15, *, tail: bool = False) -> bytes:
     return packed if tail else packed[:-4]
 
 
+_opened: "list[Wire]" = []
+
+
+def hang_up_all() -> None:
+    """Close every end that was opened so far, also those that a failed test left behind."""
+    while _opened:
+        _opened.pop().hang_up()
+
+
 class Wire:
     """One end of one connection. ``masks``: this end is a client, so it masks and must get unmasked frames."""
 
@@ -86,6 +95,7 @@ class Wire:
         sock.settimeout(DEADLINE)
         self.sock = sock
         self.masks = masks
+        _opened.append(self)
         self._buffer = bytearray()
         self.bytes_sent = 0
         """In frames sent with `send`."""
