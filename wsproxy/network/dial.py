@@ -57,7 +57,7 @@ async def _connect(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str
     if not endpoint.tls:
         return PlainTransport(sock)
     if tls is None:
-        raise ValueError(f"{endpoint.url} needs a TLS verified")
+        raise ValueError(f"{endpoint.url} needs a TLS context")
     try:
         transport = TlsTransport(sock, tls, server_name=server_name)
     except ValueError as error:

@@ -36,12 +36,15 @@ class Proxy:
         if not self._sessions:
             self._empty.set()
 
-    def session_begins(self, listener: str) -> None:
-        self._sessions += 1
+    def session_begins(self, listener: str) -> bool:
+        """Count a session; True if a drain waits for its end, which it does not for one that came during the drain."""
         self.counters.sessions_active[listener] += 1
+        self._sessions += not self.draining
+        return not self.draining
 
-    def session_ends(self, listener: str) -> None:
-        self._sessions -= 1
+    def session_ends(self, listener: str, awaited: bool) -> None:
+        """Count the end of a session; ``awaited`` is what its beginning returned."""
+        self._sessions -= awaited
         self.counters.sessions_active[listener] -= 1
         if self.draining and not self._sessions:
             self._empty.set()

@@ -17,7 +17,7 @@ from wsproxy.protocol.http1 import destination, error_response, is_websocket_upg
 from wsproxy.service.connecting import connect
 from wsproxy.service.forward import Forwarder
 from wsproxy.service.proxy import Proxy
-from wsproxy.service.upgrade import RETRY_AFTER, Attempt
+from wsproxy.service.upgrade import Attempt, going_away
 from wsproxy.telemetry.access_log import HandshakeRefused, log_handshake_refused
 from wsproxy.telemetry.counters import NO_ROUTE
 
@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger("wsproxy")
 
 async def run_session(proxy: Proxy, listener: str, transport: Transport) -> None:
     """Serve one client connection until it ends; the transport is closed afterwards. Raises only cancellation."""
-    proxy.session_begins(listener)
+    awaited = proxy.session_begins(listener)
     session = _Session(proxy, Http1Connection(transport, h11.SERVER))
     try:
         await session.run()
@@ -44,7 +44,7 @@ async def run_session(proxy: Proxy, listener: str, transport: Transport) -> None
         _LOGGER.exception("session failed", extra={"fields": {"client": transport.peer}})
     finally:
         session.close()
-        proxy.session_ends(listener)
+        proxy.session_ends(listener, awaited)
 
 
 class _Session:
@@ -61,7 +61,7 @@ class _Session:
         """Requests one after the other, until one of them takes the connection or ends it."""
         seconds = HEAD_SECONDS
         reusable = True
-        while reusable and not self._proxy.draining:
+        while reusable:
             request: h11.Request | None = None
             attempt: Attempt | None = None
             try:
@@ -72,7 +72,7 @@ class _Session:
                     attempt = Attempt(self._proxy, self._client)
                     await attempt.run(request)
                     return
-                reusable = await self._forward(request)
+                reusable = await self._forward(request) and not self._proxy.draining
             except Refused as refused:
                 self._tell(refused, request, attempt)
                 await self._answer(refused)
@@ -98,6 +98,8 @@ class _Session:
 
     async def _forward(self, request: h11.Request) -> bool:
         proxy = self._proxy
+        if proxy.draining:
+            raise going_away()
         place = destination(request)
         route = proxy.generation.router.match(place.host, place.target)
         group = proxy.generation.groups[route.upstream]
@@ -124,7 +126,4 @@ class _Session:
 
     async def _answer(self, refused: Refused) -> None:
         if self._client.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            headers = refused.headers
-            if refused.status == 503 and not headers:
-                headers = RETRY_AFTER
-            await self._client.respond(*error_response(refused.status, refused.detail, headers))
+            await self._client.respond(*error_response(refused.status, refused.detail, refused.headers))

@@ -27,8 +27,13 @@ from wsproxy.service.proxy import Proxy
 from wsproxy.service.tunnel import Opened, run_tunnel
 from wsproxy.settings.tree import Compression, Route
 
-RETRY_AFTER = ((b"Retry-After", b"5"),)
+_RETRY_AFTER_SECONDS = b"5"
 """For a client that comes while this process drains: another one will be there by then."""
+
+
+def going_away() -> Refused:
+    """What a newcomer is told while this process drains (RFC 9110 §15.6.4)."""
+    return Refused(503, "draining", "this proxy is going away", ((b"Retry-After", _RETRY_AFTER_SECONDS),))
 
 
 class Attempt:
@@ -50,7 +55,7 @@ class Attempt:
         proxy = self._proxy
         opening = check_request(request)
         if proxy.draining:
-            raise Refused(503, "draining", "this proxy is going away", RETRY_AFTER)
+            raise going_away()
         self.route = route = proxy.generation.router.match(opening.host, opening.target)
         check_origin(route, opening.origin)
         try:
