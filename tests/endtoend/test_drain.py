@@ -74,6 +74,21 @@ def test_a_message_under_way_is_finished_and_newcomers_get_503(start_proxy: Star
     assert proxy.wait() == 0
 
 
+def test_a_page_under_way_is_finished(start_proxy: StartProxy, bare: RawUpstream) -> None:
+    proxy = start_proxy(route("bare", bare.url), base=_base(60))
+    client = Wire(socket.create_connection(proxy.address), masks=True)
+    client.sock.sendall(b"GET /bare HTTP/1.1\r\nHost: a\r\n\r\n")
+    upstream, _ = bare.receive()
+    upstream.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf ")
+    assert client.head().status == 200
+    assert client.body(5) == b"half "
+    _drain(proxy)
+    upstream.sock.sendall(b"whole")
+    assert client.body(5) == b"whole"
+    assert client.at_end()
+    assert proxy.wait() == 0
+
+
 def test_the_deadline_is_hard(start_proxy: StartProxy, bare: RawUpstream) -> None:
     """A message that never ends, a client that answers nothing: with or without them the end comes."""
     proxy = start_proxy(route("bare", bare.url, "timeouts.close_seconds = 3600"), base=_base(1))

@@ -1,12 +1,16 @@
 """Whoever breaks a rule after the 101 is told so with the right code, and the other side hears of it too."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
-from tests.endtoend.proxy import WIDE_UPSTREAM, Proxy, configured, route, wait_for
+from tests.endtoend import peers
+from tests.endtoend.conversations import content
+from tests.endtoend.proxy import WIDE_UPSTREAM, Proxy, configured, route, sidecar, wait_for
 from tests.endtoend.wire import (
     BINARY,
     CLOSE,
@@ -164,6 +168,17 @@ def test_the_fault_of_one_tunnel_touches_no_other(proxy: Proxy, module_bare: Raw
                 _commit(ends, fault, "client")
         bystander.upstream.text("calm")
         assert bystander.client.frame().opcode == TEXT
+
+
+@pytest.mark.parametrize(("size", "code"), [(16 * 1024 * 1024, 1000), (16 * 1024 * 1024 + 1, 1009)])
+def test_without_a_file_a_message_may_have_16_mib(plain_upstream: peers.Upstream, size: int, code: int) -> None:
+    with sidecar(plain_upstream.url) as proxy:
+        with peers.client(proxy.url("/"), deflate=peers.CHROME) as client, contextlib.suppress(ConnectionClosed):
+            client.send(content(1024 * 1024) * 16 + b"x" * (size % 2))
+            assert len(client.recv()) == size
+        assert client.close_code == code
+        proxy.settled()
+        assert plain_upstream.closes[-1][0] == code
 
 
 def test_tunnels_that_ended_badly_are_counted_as_ended(proxy: Proxy) -> None:

@@ -104,6 +104,23 @@ def test_a_client_that_sends_byte_by_byte_from_its_first_line(proxy: Proxy, modu
     client.hang_up()
 
 
+def test_a_tunnel_after_a_page_on_the_same_connection(proxy: Proxy, module_bare: RawUpstream) -> None:
+    """Pipelined, even: the upgrade is in the buffer before the page has been asked for."""
+    client = Wire(socket.create_connection(proxy.address), masks=True)
+    client.sock.sendall(b"GET /bare/page HTTP/1.1\r\nHost: a\r\n\r\n" + request("/bare", "a", PMD))
+    upstream, asked = module_bare.receive()
+    assert asked.first == "GET /bare/page HTTP/1.1"
+    upstream.sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\npage")
+    upstream.hang_up()
+    upstream, asked = module_bare.accept()
+    assert asked.get("upgrade") == "websocket"
+    assert client.head().status == 200
+    assert client.body(4) == b"page"
+    assert client.head().status == 101
+    client.text("hello")
+    assert upstream.frame() == Frame(TEXT, b"hello")
+
+
 @pytest.mark.parametrize("half_closes", ["client", "upstream"])
 def test_a_side_that_ends_its_half_without_a_close_frame(
     proxy: Proxy, module_bare: RawUpstream, half_closes: str

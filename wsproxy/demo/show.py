@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
@@ -186,12 +186,12 @@ def _complain(line: str) -> None:
 
 
 def _event(line: str) -> dict[str, Any]:
-    try:
-        event: dict[str, Any] = json.loads(line)
-    except ValueError:
-        # What Python itself writes about a crash is no JSON.
-        return {"event": line, "level": "error"}
-    return event
+    # What Python itself writes about a crash is no JSON object.
+    with suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict):
+            return event
+    return {"event": line, "level": "error"}
 
 
 async def _stop_at_signals(stop: trio.Event, at_once: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:

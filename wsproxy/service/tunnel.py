@@ -52,6 +52,9 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
     started = trio.current_time()
     counted = counters.open(tallies, opened.agreements, plans, flows.codec_memory)
+    if proxy.draining:
+        # The drain began while the 101 was being sent, and looked for tunnels before this one was there.
+        relay.drain(proxy.generation.settings.shutdown.close_code, started)
     proxy.tunnels.add(tunnel)
     try:
         await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))

@@ -80,6 +80,8 @@ class Attempt:
             self._count("rejected_by_upstream")
             await _relay_refusal(self._client, upstream.http, response)
             return
+        if self._proxy.draining:
+            raise going_away()
         answer = check_response(response, key, opening.subprotocols)
         upstream_agreement = _confirm(asked, answer, route.compression)
         settled = _settle(route.compression, offers, upstream_agreement)
