@@ -1,7 +1,8 @@
 """The proxy under test as a real process, and the configurations it is given.
 
 Owns: starting, watching and stopping `python -m wsproxy run`. Must never import wsproxy: it is judged from outside.
-Invariant: a proxy that a test started ends with exit code 0 and without a traceback in its log, whatever it was sent.
+Invariant: a proxy that a test started ends with exit code 0 and without a traceback or a Python
+warning in its log, whatever it was sent.
 """
 
 import contextlib
@@ -41,9 +42,9 @@ WIDE_UPSTREAM = (
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without what would configure a proxy."""
+    """This process's environment without what would configure a proxy; warnings are told."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WSPROXY_")}
-    return kept | extra
+    return kept | {"PYTHONWARNINGS": "default"} | extra
 
 
 def route(name: str, url: str, *lines: str) -> str:
@@ -79,7 +80,7 @@ class Proxy:
         assert line is not None, f"ended with {process.returncode}: {self.lines}"
         self.address = _address(r"listen", line)
         self.metrics_address = _address(r"metrics", line)
-        self.rss_at_start = self.rss()
+        self.rss_at_start = self.rss() if sys.platform == "linux" else 0
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -160,6 +161,7 @@ class Proxy:
             self.process.stderr.close()
         log = "\n".join(self.lines)
         assert "Traceback" not in log, log
+        assert "Warning: " not in log, log
         assert self.process.returncode == 0, log
 
 

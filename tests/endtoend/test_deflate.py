@@ -1,6 +1,7 @@
 """Streams on which other implementations failed: legal ones arrive intact, bombs end in one clean close."""
 
 import contextlib
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -221,7 +222,8 @@ def test_thirty_megabytes_in_thirty_kilobytes(small: Ends, proxy: Proxy, way: st
                 *[Frame(CONTINUATION if at else BINARY, part, at == last, not at) for at, part in enumerate(parts)]
             )
     _ends_with(small, 1009)
-    assert proxy.peak_rss() - proxy.rss_at_start < 64 * MIB
+    if sys.platform == "linux":
+        assert proxy.peak_rss() - proxy.rss_at_start < 64 * MIB
 
 
 def test_a_flood_of_empty_members_is_1008(small: Ends) -> None:

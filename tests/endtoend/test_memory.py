@@ -2,6 +2,7 @@
 
 import select
 import socket
+import sys
 import threading
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ from tests.endtoend.wire import (
     frame_bytes,
     tunnel,
 )
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
