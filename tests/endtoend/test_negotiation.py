@@ -70,6 +70,21 @@ def test_clients_with_every_offer(
         assert converse(proxy.url(f"/{name}"), offer, [3, 9_000, 40_000]).startswith("permessage-deflate")
 
 
+@pytest.mark.parametrize("mode", ["auto", "recompress"])
+def test_a_leg_that_is_set_to_forget_forgets(wide_upstream: peers.Upstream, mode: str) -> None:
+    """What keeps secrets and an attacker's text out of one window is not given up for the sake of passing frames."""
+    lines = (
+        f'compression.mode = "{mode}"',
+        "compression.client.server_no_context_takeover = true",
+        "compression.client.client_no_context_takeover = true",
+        "compression.upstream.enabled = true",
+    )
+    with configured(route("echo", wide_upstream.url, *lines)) as proxy:
+        agreed = converse(proxy.url("/echo"), peers.CHROME, [10, 5_000])
+        assert "server_no_context_takeover" in agreed
+        assert "client_no_context_takeover" in agreed
+
+
 OFFERS_THAT_CANNOT_BE = (
     "permessage-deflate; server_max_window_bits=8",
     "permessage-deflate; server_max_window_bits=7",

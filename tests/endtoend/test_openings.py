@@ -11,7 +11,7 @@ from websockets.sync.server import ServerConnection
 
 from tests.endtoend import peers
 from tests.endtoend.proxy import Proxy, configured, route
-from tests.endtoend.wire import RawUpstream, Wire, knock, request
+from tests.endtoend.wire import RawUpstream, Wire, answer, knock, request
 
 TEAPOT = Response(418, "I'm a teapot", Headers([("X-Pot", "short and stout"), ("Content-Length", "4")]), b"tea\n")
 REDIRECT = Response(
@@ -181,6 +181,27 @@ def test_an_upstream_that_answers_nonsense_is_a_502(bare: RawUpstream, answer: b
         upstream.hang_up()
         assert client.head().status == HTTPStatus.BAD_GATEWAY
         client.hang_up()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "Sec-WebSocket-Protocol: unasked",
+        "Sec-WebSocket-Protocol: chat.v1\r\nSec-WebSocket-Protocol: chat.v2",
+        "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "Upgrade: h2c",
+    ],
+)
+def test_an_upstream_whose_101_is_wrong_is_a_502(bare: RawUpstream, wrong: str) -> None:
+    with configured(route("bare", bare.url)) as proxy:
+        client = knock(proxy.address, "/bare", Sec_WebSocket_Protocol="chat.v1, chat.v2")
+        upstream, asked = bare.receive()
+        name = wrong.partition(":")[0].lower()
+        right = answer(asked).decode().rstrip().split("\r\n")
+        kept = [line for line in right if line.partition(":")[0].lower() != name]
+        upstream.sock.sendall("\r\n".join([*kept, wrong, "", ""]).encode())
+        assert client.head().status == HTTPStatus.BAD_GATEWAY
+        assert upstream.at_end()
 
 
 def test_an_upstream_that_does_not_answer_is_a_504(bare: RawUpstream) -> None:
