@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
+from wsproxy.extensions.deflate import Decoder
+
 TAIL = b"\x00\x00\xff\xff"
 
 
@@ -64,3 +66,13 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """The pieces of ``data`` between cuts, which may repeat or lie beyond its end: pieces may be empty."""
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     return [data[start:end] for start, end in pairwise(places)]
+
+
+def whole_message(decoder: Decoder, wire: bytes, limit: int) -> bytes | None:
+    """Inflate a whole message; None once it is over ``limit``, of which no more than one byte is asked for."""
+    parts = [decoder.start(wire, limit + 1)]
+    room = limit + 1 - len(parts[0])
+    while decoder.pending and room > 0:
+        parts.append(decoder.read(room))
+        room -= len(parts[-1])
+    return b"".join(parts) if room > 0 else None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.extensions.streams import compressed, noise, oracle_inflate, prose, split, texts
+from tests.extensions.streams import compressed, noise, oracle_inflate, prose, split, texts, whole_message
 from tests.extensions.test_deflate import PLENTY, cuts, engines, stream
 from wsproxy.extensions.deflate import DecodeError, Decoder, MemberFlood
 from wsproxy.extensions.engines import Engine
@@ -27,7 +27,7 @@ def test_limits_are_exact(engine: Engine, size: int, text: type[bytes], level: i
             payload = text(total)
             for final in (False, True):
                 decoder = Decoder(engine, Window(15, True))
-                inflated = decoder.message(compressed(payload, final=final, level=level), limit)
+                inflated = whole_message(decoder, compressed(payload, final=final, level=level), limit)
                 assert inflated == (payload if total <= limit else None)
 
 
@@ -35,7 +35,7 @@ def test_limits_are_exact(engine: Engine, size: int, text: type[bytes], level: i
 def test_limits_are_exact_over_several_members(engine: Engine, excess: int) -> None:
     halves = prose(3000), prose(3000 + excess, 2)
     wire = compressed(halves[0], final=True) + compressed(halves[1], history=halves[0])
-    inflated = Decoder(engine, Window(15, True)).message(wire, 6000)
+    inflated = whole_message(Decoder(engine, Window(15, True)), wire, 6000)
     assert inflated == (b"".join(halves) if excess <= 0 else None)
 
 
@@ -51,7 +51,7 @@ def test_no_limit_cuts_a_message_short(engine: Engine, members: list[tuple[bytes
         )
         text += payload
     wire += b"\x00"
-    assert Decoder(engine, Window(15, True)).message(wire, limit) == (text if len(text) <= limit else None)
+    assert whole_message(Decoder(engine, Window(15, True)), wire, limit) == (text if len(text) <= limit else None)
 
 
 def test_a_bomb_is_not_inflated(engine: Engine) -> None:
@@ -59,7 +59,7 @@ def test_a_bomb_is_not_inflated(engine: Engine) -> None:
     assert len(bomb) < 40_000
     tracemalloc.start()
     try:
-        assert Decoder(engine, Window(15, True)).message(bomb, 100_000) is None
+        assert whole_message(Decoder(engine, Window(15, True)), bomb, 100_000) is None
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -83,12 +83,12 @@ def test_a_streamed_bomb_takes_no_memory(engine: Engine, step: int) -> None:
     finally:
         tracemalloc.stop()
     assert total == 30_000_000
-    assert decoder.message(b"\x00", 0) == b""
+    assert whole_message(decoder, b"\x00", 0) == b""
 
 
 def test_over_the_limit_and_then_malformed(engine: Engine) -> None:
     wire = compressed(bytes(100_000)) + b"\0\0\xff\xff" + b"\x07" * 20
-    assert Decoder(engine, Window(15, True)).message(wire, 1000) is None
+    assert whole_message(Decoder(engine, Window(15, True)), wire, 1000) is None
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_over_the_limit_and_then_malformed(engine: Engine) -> None:
     ],
 )
 def test_rubbish(engine: Engine, takeover: bool, wire: bytes) -> None:
-    for attempt in (lambda each: each.message(wire, PLENTY), lambda each: stream(each, split(wire, [1, 3]))):
+    for attempt in (lambda each: whole_message(each, wire, PLENTY), lambda each: stream(each, split(wire, [1, 3]))):
         decoder = Decoder(engine, Window(15, takeover))
-        assert decoder.message(b"\x00", PLENTY) == b""
+        assert whole_message(decoder, b"\x00", PLENTY) == b""
         with pytest.raises(DecodeError) as caught:
             attempt(decoder)
         assert caught.value.code == 1007
@@ -117,7 +117,7 @@ def test_any_bytes_are_inflated_or_refused(engine: Engine, wire: bytes, wire_cut
     """Whole or in pieces, with one outcome."""
     outcomes = []
     for attempt in (
-        lambda each: each.message(wire, PLENTY),
+        lambda each: whole_message(each, wire, PLENTY),
         lambda each: stream(each, split(wire, wire_cuts), most),
     ):
         try:
@@ -131,11 +131,11 @@ def test_a_copy_from_the_message_before_needs_takeover(engine: Engine) -> None:
     text = noise(300)
     wire = compressed(text), compressed(text, history=text)
     decoder = Decoder(engine, Window(15, True))
-    assert [decoder.message(each, PLENTY) for each in wire] == [text, text]
+    assert [whole_message(decoder, each, PLENTY) for each in wire] == [text, text]
     decoder = Decoder(engine, Window(15, False))
-    assert decoder.message(wire[0], PLENTY) == text
+    assert whole_message(decoder, wire[0], PLENTY) == text
     with pytest.raises(DecodeError):
-        decoder.message(wire[1], PLENTY)
+        whole_message(decoder, wire[1], PLENTY)
 
 
 @pytest.mark.parametrize("rest", [b"", b"\x00"], ids=["ends with its block", "as in the RFC"])
@@ -145,8 +145,8 @@ def test_final_blocks(engine: Engine, takeover: bool, rest: bytes, members: int)
     decoder = Decoder(engine, Window(15, takeover))
     normal = compressed(b"normal")
     for _ in range(3):
-        assert decoder.message(HELLO * members + rest, PLENTY) == b"Hello" * members
-        assert decoder.message(normal, PLENTY) == b"normal"
+        assert whole_message(decoder, HELLO * members + rest, PLENTY) == b"Hello" * members
+        assert whole_message(decoder, normal, PLENTY) == b"normal"
         wire = HELLO * members + rest
         for pieces in (
             [wire],
@@ -156,26 +156,26 @@ def test_final_blocks(engine: Engine, takeover: bool, rest: bytes, members: int)
             [HELLO] * members + [rest],
         ):
             assert stream(decoder, pieces, 3) == b"Hello" * members
-            assert decoder.message(normal, PLENTY) == b"normal"
+            assert whole_message(decoder, normal, PLENTY) == b"normal"
 
 
 def test_a_final_block_that_the_tail_completes(engine: Engine, takeover: bool) -> None:
     """An empty stored block with BFINAL, without its last four bytes, is a legal end of a message."""
     decoder = Decoder(engine, Window(15, takeover))
     for _ in range(2):
-        assert decoder.message(b"\x01", PLENTY) == b""
+        assert whole_message(decoder, b"\x01", PLENTY) == b""
         assert stream(decoder, [b"\x01"]) == b""
         assert stream(decoder, [b"\x01", b""]) == b""
-        assert decoder.message(compressed(b"text"), PLENTY) == b"text"
+        assert whole_message(decoder, compressed(b"text"), PLENTY) == b"text"
 
 
 def test_a_message_of_no_bytes_is_empty(engine: Engine, takeover: bool) -> None:
     """Not legal (it would be one byte), but harmless, and the stream stays in step."""
     decoder = Decoder(engine, Window(15, takeover))
     for _ in range(2):
-        assert decoder.message(b"", PLENTY) == b""
+        assert whole_message(decoder, b"", PLENTY) == b""
         assert stream(decoder, [b"", b""]) == b""
-        assert decoder.message(compressed(b"text"), PLENTY) == b"text"
+        assert whole_message(decoder, compressed(b"text"), PLENTY) == b"text"
 
 
 @given(
@@ -200,7 +200,7 @@ def test_the_window_is_kept_across_final_blocks(
             wire += compressed(b"rest", history=history[-(1 << bits) :], bits=bits)
             text += b"rest"
             history += b"rest"
-        found = decoder.message(wire, PLENTY) if whole else stream(decoder, split(wire, wire_cuts), 1000)
+        found = whole_message(decoder, wire, PLENTY) if whole else stream(decoder, split(wire, wire_cuts), 1000)
         assert found == text
 
 
@@ -211,20 +211,20 @@ def test_final_blocks_and_kept_windows_of_every_size(engine: Engine, step: int) 
         decoder = Decoder(engine, Window(bits, True))
         text = noise((1 << bits) * 3, bits)
         for at in range(0, len(text), step):
-            assert decoder.message(compressed(text[at : at + step]), PLENTY) == text[at : at + step]
+            assert whole_message(decoder, compressed(text[at : at + step]), PLENTY) == text[at : at + step]
         assert decoder.memory < engine.decompressor_bytes(bits) + (1 << bits) * 5 // 4 + 100
-        assert decoder.message(compressed(b"", final=True), PLENTY) == b""
+        assert whole_message(decoder, compressed(b"", final=True), PLENTY) == b""
         # zlib does not refer to the first byte of a history, nor to the last 262 that 15 bits would reach.
         far = text[-(1 << bits) + (262 if bits == 15 else 0) :][:40]
         wire = compressed(far, history=text[-(1 << bits) - 1 :], bits=15)
         assert len(wire) < 20
-        assert decoder.message(wire, PLENTY) == far
+        assert whole_message(decoder, wire, PLENTY) == far
 
 
 def test_member_flood(engine: Engine, takeover: bool) -> None:
     wire = b"\x03\x00" * 32_768
     for attempt in (
-        lambda each: each.message(wire, PLENTY),
+        lambda each: whole_message(each, wire, PLENTY),
         lambda each: stream(each, split(wire, range(0, 65_536, 100))),
     ):
         with pytest.raises(MemberFlood) as caught:
@@ -237,11 +237,11 @@ def test_members_are_counted_in_each_message(engine: Engine, members: int) -> No
     decoder = Decoder(engine, Window(15, True), max_members=4)
     for _ in range(3):
         if members <= 4:
-            assert decoder.message(HELLO * members, PLENTY) == b"Hello" * members
+            assert whole_message(decoder, HELLO * members, PLENTY) == b"Hello" * members
             assert stream(decoder, [HELLO] * members) == b"Hello" * members
         else:
             with pytest.raises(MemberFlood):
-                Decoder(engine, Window(15, True), max_members=4).message(HELLO * members, PLENTY)
+                whole_message(Decoder(engine, Window(15, True), max_members=4), HELLO * members, PLENTY)
 
 
 def test_many_members_before_much_else(engine: Engine) -> None:
@@ -249,7 +249,7 @@ def test_many_members_before_much_else(engine: Engine) -> None:
     text = noise(4_000_000)
     wire = b"\x03\x00" * 200 + compressed(text, level=0)
     decoder = Decoder(engine, Window(15, True))
-    assert decoder.message(wire, PLENTY) == text
+    assert whole_message(decoder, wire, PLENTY) == text
     total = 0
     tracemalloc.start()
     try:

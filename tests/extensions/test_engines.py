@@ -102,7 +102,7 @@ from wsproxy.extensions.engines import EngineUnavailable, available, choose, lev
 from wsproxy.extensions.permessage_deflate import Window
 engine = choose("auto", 12)
 window = Window(12, True)
-text = Decoder(engine, window).message(Encoder(engine, window, DeflateOptions()).message(b"plain" * 9), 99)
+text = Decoder(engine, window).start(Encoder(engine, window, DeflateOptions()).message(b"plain" * 9), 99)
 print(*available(), engine.name, text.decode(), level_problem("isal", 4))
 try:
     choose("isal", 12)

@@ -206,16 +206,16 @@ def test_mirrors(offered: str, policy: Policy, expected: str) -> None:
 @pytest.mark.parametrize(
     ("offered", "policy", "match", "agreement", "answer"),
     [
-        # wide enough for what the upstream sends, which the policy alone would not be
-        ("pmd; C", DEFAULT, windows(15, 15), windows(15, 12), "pmd; C=12"),
-        ("pmd; S=13", DEFAULT, windows(15, 15), windows(13, 15), "pmd; S=13"),
+        # the policy is never exceeded for it
+        ("pmd; C", DEFAULT, windows(15, 15), windows(12, 12), "pmd; C=12"),
+        ("pmd; S=13", DEFAULT, windows(15, 15), windows(12, 15), "pmd; S=12"),
         ("pmd; C", DEFAULT, windows(9, 15), windows(12, 12), "pmd; C=12"),
         # a client narrow enough for what the upstream takes
         ("pmd; C", DEFAULT, windows(12, 10), windows(12, 10), "pmd; C=10"),
         ("pmd; C=9", DEFAULT, windows(12, 10), windows(12, 9), "pmd; C=9"),
         ("pmd", DEFAULT, windows(12, 10), windows(12, 15), "pmd"),
-        # the window spans messages on both legs, or on the sender's not
-        ("pmd; C", RESET, windows(12, 12), windows(12, -12), "pmd; c; C=12"),
+        # the client's window spans messages only if the upstream's does; ours if the policy has it so
+        ("pmd; C", RESET, windows(12, 12), windows(-12, -12), "pmd; s; c; C=12"),
         ("pmd; C", RESET, windows(-12, 12), windows(-12, -12), "pmd; s; c; C=12"),
         ("pmd; C", WIDE, windows(15, -15), windows(15, -15), "pmd; c"),
         ("pmd; s; C", WIDE, windows(15, 15), windows(-15, 15), "pmd; s"),

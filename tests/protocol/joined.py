@@ -41,6 +41,7 @@ def make_relay(
     verify: bool = True,
     limits: Limits = DEFAULTS,
     engine: str = "auto",
+    fast_lane: bool = True,
 ) -> tuple[Relay, tuple[Plan, Plan], Tallies]:
     """A relay, its plans by sending side, and its tallies; codec time is not measured."""
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
@@ -65,7 +66,7 @@ def make_relay(
         return Flow(legs[source.other], plan, decoder, encoder, limits, counters, lambda: 0)
 
     flows = (flow(Side.CLIENT), flow(Side.UPSTREAM))
-    return Relay(legs, flows, tallies, close_seconds=5), (flows[0].plan, flows[1].plan), tallies
+    return Relay(legs, flows, tallies, close_seconds=5, fast_lane=fast_lane), (flows[0].plan, flows[1].plan), tallies
 
 
 def make_end(side: Side, agreement: Agreement | None) -> Protocol:
@@ -103,9 +104,10 @@ class Joined:
         limits: Limits = DEFAULTS,
         engine: str = "auto",
         chunks: Chunks = whole,
+        fast_lane: bool = True,
     ) -> None:
         self.relay, self.plans, self.tallies = make_relay(
-            client, upstream, mode=mode, verify=verify, limits=limits, engine=engine
+            client, upstream, mode=mode, verify=verify, limits=limits, engine=engine, fast_lane=fast_lane
         )
         self.ends = (make_end(Side.CLIENT, client), make_end(Side.UPSTREAM, upstream))
         self.received: tuple[list[Frame], list[Frame]] = ([], [])

@@ -81,6 +81,7 @@ def converse(joined: Joined, script: list[Said]) -> None:
     engine=st.sampled_from(sorted(available())),
     coalesce=st.sampled_from([1, 100, 262_144]),
     sizes=chunkings(),
+    fast_lane=st.booleans(),
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_conversation_arrives_as_it_was_said(
@@ -91,6 +92,7 @@ def test_any_conversation_arrives_as_it_was_said(
     engine: str,
     coalesce: int,
     sizes: list[int],
+    fast_lane: bool,
 ) -> None:
     def chunks(data: bytes) -> list[bytes]:
         found, position, turn = [], 0, 0
@@ -101,7 +103,7 @@ def test_any_conversation_arrives_as_it_was_said(
         return found
 
     limits = Limits(coalesce_bytes=coalesce, max_expansion=5000)
-    joined = Joined(client, upstream, mode=mode, engine=engine, limits=limits, chunks=chunks)
+    joined = Joined(client, upstream, mode=mode, engine=engine, limits=limits, chunks=chunks, fast_lane=fast_lane)
     converse(joined, script)
 
 

@@ -210,47 +210,37 @@ class Decoder:
         self._more = False
         self._members = 0
 
-    def message(self, payload: bytes, limit: int) -> bytes | None:
-        """One whole message.
+    def start(self, payload: bytes, max_output: int) -> bytes:
+        """``feed(payload, True)`` and one ``read(max_output)`` in one: a whole message, most often to its end.
 
-        :param limit: bytes that the message may inflate to; no more than one byte above it is ever made.
-        :returns: None if the message is larger than that.
         :raises DecodeError: the data is not DEFLATE.
         :raises MemberFlood: there are too many final blocks.
         """
         if not payload:
-            return b""
+            self.feed(payload, True)
+            return self.read(max_output)
         stream = self._stream or self._open()
         try:
-            inflated = stream.decompress(payload + TAIL, limit + 1)
+            inflated = stream.decompress(payload + TAIL, max_output)
         except self._errors as error:
             raise DecodeError from error
-        # One byte of room is left over, so everything was consumed and nothing is pending.
-        if len(inflated) > limit:
-            return None
-        if stream.eof:
-            return self._go_on(inflated, stream.unused_data, limit)
-        if self._window.takeover:
-            self._remember(inflated)
-        else:
-            self._stream = None
-        return inflated
-
-    def _go_on(self, inflated: bytes, rest: bytes, limit: int) -> bytes | None:
-        """The rest of a message after its first final block, the tail included."""
+        if len(inflated) < max_output and not stream.eof:
+            # One byte of room is left over, so everything was consumed and nothing is pending.
+            if self._window.takeover:
+                self._remember(inflated)
+            else:
+                self._stream = None
+            return inflated
         self._remember(inflated)
-        self._put_back(rest)
         self._ending = True
-        self._end_member()
-        parts = [inflated]
-        room = limit - len(inflated)
-        while self._ending:
-            part = self.read(room + 1)
-            room -= len(part)
-            if room < 0:
-                return None
-            parts.append(part)
-        return b"".join(parts)
+        self._bare = False
+        if stream.eof:
+            self._put_back(stream.unused_data)
+            self._end_member()
+        else:
+            self._put_back(stream.unconsumed_tail)
+            self._more = True
+        return inflated
 
     def feed(self, data: bytes, fin: bool) -> None:
         """The next bytes of a message; ``fin`` with its last ones. Read while ``pending`` before feeding again."""

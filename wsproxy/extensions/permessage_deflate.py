@@ -78,6 +78,16 @@ class Policy:
     client_no_context_takeover: bool = False
     lenient: bool = False
 
+    def within(self, other: "Policy") -> "Policy":
+        """What both policies allow; lenient as this one is."""
+        return Policy(
+            min(self.server_max_window_bits, other.server_max_window_bits),
+            min(self.client_max_window_bits, other.client_max_window_bits),
+            self.server_no_context_takeover or other.server_no_context_takeover,
+            self.client_no_context_takeover or other.client_no_context_takeover,
+            self.lenient,
+        )
+
 
 def accept(
     items: Sequence[ExtensionItem], policy: Policy, match: Agreement | None = None
@@ -87,8 +97,8 @@ def accept(
     The server's own window is made smaller without a word where the offer did not ask: some clients fail an answer that
     names ``server_max_window_bits`` unasked.
 
-    :param match: the agreement already made on the other leg. Where the offer allows it, the windows settled on here
-        are such that compressed messages may pass from leg to leg untouched.
+    :param match: the agreement already made on the other leg. Where the offer and the policy allow it, the windows
+        settled on here are such that compressed messages may pass from leg to leg untouched.
     :returns: the agreement and the item to answer with, or None to answer without the extension.
     """
     for asked in _workable(items):
@@ -103,11 +113,9 @@ def _settle(
     server_resets = policy.server_no_context_takeover
     client_resets = policy.client_no_context_takeover
     if match is not None:
-        # To pass, a message must fit the window of the end that receives it, and a window that spans messages on the
-        # sender's leg must span them on the receiver's.
-        server_most = max(server_most, match.server.bits)
+        # What the client sends passes if the upstream's window is no smaller, and is kept if the client's is. Our own
+        # window is never made larger than the policy, nor kept against it: it may be set so to keep secrets apart.
         client_most = min(client_most, match.client.bits)
-        server_resets = server_resets and not match.server.takeover
         client_resets = client_resets or not match.client.takeover
     server = Window(
         min(asked.get(_SERVER_BITS) or LARGEST, server_most), not (server_resets or _SERVER_RESETS in asked)

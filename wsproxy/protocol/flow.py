@@ -65,12 +65,12 @@ class Flow:
         self.plan = plan
         self.decoder = decoder
         self.encoder = encoder
-        self._sink = sink
-        self._limits = limits
-        self._received = counters.received
-        self._sent = counters.sent
-        self._sizes = counters.sizes
-        self._clock = clock
+        self.sink = sink
+        self.limits = limits
+        self.received = counters.received
+        self.sent = counters.sent
+        self.sizes = counters.sizes
+        self.clock = clock
         # One message's state
         self._piece = Piece(frames.BINARY, True, False, b"", True, True)
         self._inflating = False
@@ -103,13 +103,24 @@ class Flow:
             return
         assert self.decoder is not None
         self._wire += len(piece.payload)
-        self._received.codec_input += len(piece.payload)
-        limit = self._limits.max_message_bytes
+        self.received.codec_input += len(piece.payload)
+        limit = self.limits.max_message_bytes
         if self._wire > limit + limit // 8 + 1024:
             # Empty blocks inflate to nothing, for ever: the wire has its own bound, a little over the message's.
             raise Violation(1009, f"message over {limit} bytes")
         self.decoder.feed(piece.payload, piece.frame_end and piece.fin)
+        self.pending = True
         self.advance()
+
+    def take_started(self, piece: Piece, plain: bytes) -> None:
+        """Take over a whole message whose inflating gave ``plain`` and is not at its end.
+
+        :raises Violation: as `take`.
+        """
+        self._begin(piece)
+        self._piece = piece
+        self._wire = len(piece.payload)
+        self._inflated(plain)
 
     def advance(self) -> None:
         """Go on with what `take` left pending.
@@ -118,23 +129,26 @@ class Flow:
         """
         decoder = self.decoder
         assert decoder is not None
-        received = self._received
-        piece = self._piece
-        passing = self.plan is Plan.PASS
         room = HIGH_WATER
-        while True:
-            started = self._clock()
+        more = True
+        while more and room > 0 and self.sink.outbox_bytes < HIGH_WATER:
+            started = self.clock()
             plain = decoder.read(STEP)
-            received.codec_ns += self._clock() - started
-            received.codec_output += len(plain)
-            self.pending = more = decoder.pending
-            end = piece.frame_end and not more
-            self._deliver(plain, b"" if passing and more else piece.payload if passing else plain, end)
-            if not more:
-                return
+            self.received.codec_ns += self.clock() - started
             room -= len(plain)
-            if room <= 0 or self._sink.outbox_bytes >= HIGH_WATER:
-                return
+            more = self._inflated(plain)
+
+    def _inflated(self, plain: bytes) -> bool:
+        """Carry on one step of inflating; True when more is to come of this piece."""
+        assert self.decoder is not None
+        piece = self._piece
+        self.received.codec_output += len(plain)
+        self.pending = more = self.decoder.pending
+        out = plain
+        if self.plan is Plan.PASS:
+            out = b"" if more else piece.payload
+        self._deliver(plain, out, piece.frame_end and not more)
+        return more
 
     def _begin(self, piece: Piece) -> None:
         whole = piece.frame_end and piece.fin
@@ -145,22 +159,11 @@ class Flow:
         self._blind = piece.rsv1 and self.decoder is None
         self._check_text = piece.opcode == frames.TEXT and not self._blind
         self._deflating = self._marked = False
-        if piece.rsv1 and self.plan is Plan.PASS:
-            self._marked = True
-            self._sent.passed += 1
-            self._received.passed += 1
-            return
-        if piece.rsv1:
-            self._received.inflated += 1
-        else:
-            self._received.plain += 1
-        if self.encoder is None:
-            self._sent.plain += 1
-        elif whole and not piece.rsv1 and len(piece.payload) < self.encoder.threshold:
-            self._sent.skipped_small += 1
-        else:
-            self._marked = self._deflating = True
-            self._sent.compressed += 1
+        if self.plan is Plan.PASS:
+            self._marked = piece.rsv1
+        elif self.encoder is not None:
+            small = whole and not piece.rsv1 and len(piece.payload) < self.encoder.threshold
+            self._marked = self._deflating = not small
 
     def _deliver(self, plain: bytes, out: bytes, frame_end: bool) -> None:
         """Check and count ``plain``, then gather ``out`` for the sink."""
@@ -168,15 +171,17 @@ class Flow:
         self._allow(plain, fin)
         if self._deflating:
             out = self._deflate(out, frame_end, fin)
+        if out and self._gathered and self._gathered + len(out) > self.limits.coalesce_bytes:
+            self._write(False)
         self._parts.append(out)
         self._gathered += len(out)
-        if frame_end or self._gathered >= self._limits.coalesce_bytes:
+        if frame_end:
             self._write(fin)
         if fin:
             self._finish()
 
     def _allow(self, plain: bytes, fin: bool) -> None:
-        limits = self._limits
+        limits = self.limits
         self._size = size = self._size + len(plain)
         if size > limits.max_message_bytes:
             raise Violation(1009, f"message over {limits.max_message_bytes} bytes")
@@ -188,15 +193,15 @@ class Flow:
             except UnicodeDecodeError:
                 raise Violation(1007, "text that is not UTF-8") from None
         if not self._blind:
-            self._received.payload_bytes += len(plain)
-            self._sent.payload_bytes += len(plain)
+            self.received.payload_bytes += len(plain)
+            self.sent.payload_bytes += len(plain)
 
     def _deflate(self, plain: bytes, frame_end: bool, fin: bool) -> bytes:
         assert self.encoder is not None
-        sent = self._sent
-        started = self._clock()
+        sent = self.sent
+        started = self.clock()
         out = self.encoder.piece(plain, frame_end, fin)
-        sent.codec_ns += self._clock() - started
+        sent.codec_ns += self.clock() - started
         sent.codec_input += len(plain)
         sent.codec_output += len(out)
         return out
@@ -204,18 +209,31 @@ class Flow:
     def _write(self, fin: bool) -> None:
         parts = self._parts
         payload = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._sink.send_frame(self._opcode, self._marked and self._opcode != frames.CONTINUATION, payload, fin)
+        self.sink.send_frame(self._opcode, self._marked and self._opcode != frames.CONTINUATION, payload, fin)
         self._opcode = frames.CONTINUATION
         self._parts = []
         self._gathered = 0
 
     def _finish(self) -> None:
-        if not self._blind:
-            self._sizes[min(self._size.bit_length(), len(self._sizes) - 1)] += 1
-        if self._piece.opcode == frames.TEXT:
-            self._received.text += 1
-            self._sent.text += 1
-        else:
-            self._received.binary += 1
-            self._sent.binary += 1
         self.between_messages = True
+        received, sent = self.received, self.sent
+        if not self._blind:
+            self.sizes[min(self._size.bit_length(), len(self.sizes) - 1)] += 1
+        if self._piece.opcode == frames.TEXT:
+            received.text += 1
+            sent.text += 1
+        else:
+            received.binary += 1
+            sent.binary += 1
+        if self._piece.rsv1 and self.plan is Plan.PASS:
+            received.passed += 1
+            sent.passed += 1
+            return
+        received.inflated += self._inflating
+        received.plain += not self._inflating
+        if self._deflating:
+            sent.compressed += 1
+        elif self.encoder is None:
+            sent.plain += 1
+        else:
+            sent.skipped_small += 1

@@ -44,6 +44,19 @@ def header(first: int, size: int, masked: int) -> bytes:
     return _LONG(first, masked | 127, size)
 
 
+def frame_size(data: bytes) -> int | None:
+    """Bytes of the whole frame that begins with ``data``; None while its length is not there."""
+    if len(data) < 2:
+        return None
+    size = data[1] & 0x7F
+    head = 6 if data[1] & MASKED else 2
+    if size < 126:
+        return head + size
+    if size == 126:
+        return None if len(data) < 4 else head + 2 + int.from_bytes(data[2:4], "big")
+    return None if len(data) < 10 else head + 8 + int.from_bytes(data[2:10], "big")
+
+
 def masked_frame(first: int, payload: bytes) -> bytes:
     """A whole frame as a client sends it, under a fresh key (RFC 6455 §5.3: unpredictable, from a strong source)."""
     key = os.urandom(4)

@@ -11,7 +11,9 @@ Never imports sockets, clocks or logs. Invariants: input is parsed only as far a
 stops asking stops the work; nothing is written after our close frame; wsproto sees every byte that arrives.
 """
 
+import os
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -128,23 +130,46 @@ class Leg:
         role = ConnectionType.SERVER if side is Side.CLIENT else ConnectionType.CLIENT
         self._wsproto = Connection(role, [self._tap])
         self._write_frame = frames.plain_frame if side is Side.CLIENT else frames.masked_frame
+        self._masked = frames.MASKED if side is Side.CLIENT else 0
+        self._whole = frozenset({0x81, 0x82, 0xC1, 0xC2} if compressed else {0x81, 0x82})
+        self._largest = min(limits.max_frame_bytes, limits.max_message_bytes)
         self._fragments = 0
         self._opcode = frames.BINARY
+        # Input that wsproto has not seen, from `_at` on; the frame that it is in the midst of.
+        self._input = b""
+        self._at = 0
+        self._head = b""
+        self._missing = 0
+        self._in_message = False
+        self._stirred = False
         self._outbox: deque[bytes] = deque()
         self.outbox_bytes = 0
 
     # --- what this side sends us
 
     def feed(self, data: bytes) -> None:
-        """Keep what arrived; `next_event` parses it. Nothing is kept after this side's close frame."""
+        """Keep what arrived; `next_event` and `whole_messages` parse it. After this side's close nothing is kept."""
         if not self.close_received:
-            self._wsproto.receive_data(data)
+            self._input = self._input[self._at :] + data if self._at < len(self._input) else data
+            self._at = 0
 
     def next_event(self) -> LegEvent | None:
         """The next thing this side said, or None when more bytes are needed.
 
         :raises Violation: it broke RFC 6455 or a limit; nothing more can be read from it.
         """
+        while True:
+            if self._stirred:
+                event = self._parsed()
+                if event is not None:
+                    return event
+                self._stirred = False
+            if self._at >= len(self._input):
+                return None
+            self._wsproto.receive_data(self._next_bytes())
+            self._stirred = True
+
+    def _parsed(self) -> LegEvent | None:
         for event in self._wsproto.events():
             match event:
                 case Message():
@@ -159,10 +184,59 @@ class Leg:
                     raise AssertionError(f"wsproto yielded {event!r} after the opening handshake")
         return None
 
+    def _next_bytes(self) -> bytes:
+        """Input up to the end of one frame, so that wsproto never holds more than what one event needs."""
+        data, at = self._input, self._at
+        if not self._missing:
+            head = self._head + data[at : at + 14]
+            size = frames.frame_size(head)
+            if size is None:
+                self._head = head
+                self._at = len(data)
+                return data[at:]
+            self._missing = size - len(self._head)
+            self._head = b""
+        end = min(at + self._missing, len(data))
+        self._missing -= end - at
+        self._at = end
+        return data[at:end]
+
+    def whole_messages(self) -> Iterator[tuple[int, bytes]]:
+        """Messages that lie whole and unfragmented in the input: first byte of the frame and unmasked payload.
+
+        Stops at the first frame that is anything else, legal or not: that is for `next_event`. May be left early.
+        """
+        if self._missing or self._head or self._in_message or self.close_received:
+            return
+        data, masked, allowed, largest = self._input, self._masked, self._whole, self._largest
+        at, end = self._at, len(self._input)
+        while at + 2 <= end:
+            first, size = data[at], data[at + 1] ^ masked
+            if first not in allowed:
+                return
+            start = at + 2
+            if size > 125:
+                # 127 and a missing or unexpected mask bit (which leaves a number over 127) are not for here either.
+                if size != 126 or at + 4 > end:
+                    return
+                size = data[at + 2] << 8 | data[at + 3]
+                start = at + 4
+                if size < 126:
+                    return
+            if masked:
+                start += 4
+            at = start + size
+            if at > end or size > largest:
+                return
+            self._at = at
+            payload = data[start:at]
+            yield first, frames.apply_mask(payload, data[start - 4 : start]) if masked else payload
+
     def _piece(self, event: Message[str] | Message[bytes | bytearray]) -> Piece:
         tap = self._tap
         payload, tap.payload = tap.payload, b""
         first, tap.first = tap.first, False
+        self._in_message = not (event.frame_finished and event.message_finished)
         if first:
             self._fragments = 0
             self._opcode = frames.TEXT if isinstance(event.data, str) else frames.BINARY
@@ -192,6 +266,19 @@ class Leg:
         """Write one whole data frame; ``opcode`` is `frames.CONTINUATION` for all but a message's first."""
         first = opcode | (frames.FIN if fin else 0) | (frames.RSV1 if rsv1 else 0)
         self._put(self._write_frame(first, payload))
+
+    def send_messages(self, firsts: list[int], payloads: list[bytes]) -> None:
+        """Write whole messages, each as one frame that begins with the byte given for it."""
+        parts: list[bytes] = []
+        if self._masked:
+            for first, payload in zip(firsts, payloads, strict=True):
+                parts += (frames.header(first, len(payload), 0), payload)
+        else:
+            keys = os.urandom(4 * len(payloads))
+            for number, (first, payload) in enumerate(zip(firsts, payloads, strict=True)):
+                key = keys[4 * number : 4 * number + 4]
+                parts += (frames.header(first, len(payload), frames.MASKED), key, frames.apply_mask(payload, key))
+        self._put(b"".join(parts))
 
     def send_ping(self, payload: bytes) -> None:
         self._put(self._wsproto.send(Ping(payload)))

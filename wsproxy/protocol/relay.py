@@ -27,6 +27,7 @@ from typing import Literal
 
 from wsproxy.errors import Side, Violation
 from wsproxy.protocol.flow import HIGH_WATER, Flow
+from wsproxy.protocol.lane import Lane
 from wsproxy.protocol.leg import CloseFrame, Leg, LegEvent, Piece, PingFrame, PongFrame
 from wsproxy.protocol.tally import Direction, Tally
 
@@ -73,11 +74,13 @@ class Relay:
         flows: tuple[Flow, Flow],
         tallies: tuple[tuple[Tally, Tally], tuple[Tally, Tally]],
         close_seconds: float,
+        fast_lane: bool = True,
     ) -> None:
         self._legs = legs
         self._flows = flows
         self._tallies = tallies
         self._close_seconds = close_seconds
+        self._lanes = (Lane(flows[0]), Lane(flows[1])) if fast_lane else None
         self._input = [Input.RELAYED, Input.RELAYED]
         self._failed = [False, False]
         self._writable = [True, True]
@@ -142,9 +145,15 @@ class Relay:
         leg = self._legs[side]
         flow = self._flows[side]
         sink = self._legs[side.other]
-        for _ in range(EVENTS_A_TURN):
-            if flow.pending and self._accepts(side.other):
+        lane = self._lanes[side] if self._lanes is not None else None
+        events = 0
+        while events < EVENTS_A_TURN:
+            events += 1
+            accepts = self._accepts(side.other)
+            if accepts and flow.pending:
                 flow.advance()
+            elif accepts and lane is not None and (carried := lane.carry(leg.whole_messages())):
+                events += carried
             else:
                 event = leg.next_event()
                 if event is None:

@@ -47,7 +47,7 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     counters = proxy.counters.routes[route.name]
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
     flows = _make_flows(route, counters, tallies, opened.agreements)
-    relay = Relay(flows.legs, flows.flows, tallies, route.timeouts.close_seconds)
+    relay = Relay(flows.legs, flows.flows, tallies, route.timeouts.close_seconds, route.fast_lane)
     plans = (flows.flows[Side.UPSTREAM].plan, flows.flows[Side.CLIENT].plan)  # by the side that receives
     tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
     started = trio.current_time()

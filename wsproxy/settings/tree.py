@@ -313,6 +313,10 @@ class Route:
     compression: Compression = field(default=Compression(), metadata=about("How its tunnels compress."))
     limits: Limits = field(default=Limits(), metadata=about("What one direction of its tunnels may carry."))
     timeouts: Timeouts = field(default=Timeouts(), metadata=about("Its deadlines."))
+    fast_lane: bool = field(
+        default=True,
+        metadata=about("Carry whole messages without a state machine. `false`: everything goes through wsproto."),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,147 @@
+"""The lane law: with the fast lane or without it, the same messages, control frames, closes and counts leave."""
+
+import random
+import struct
+import zlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.protocol.joined import AGREEMENTS, DEFAULTS, Joined
+from wsproxy.errors import Side
+from wsproxy.extensions.permessage_deflate import Agreement
+from wsproxy.protocol.lane import MESSAGES_A_TURN
+from wsproxy.protocol.limits import Limits
+from wsproxy.protocol.tally import FIELDS
+
+TIGHT = Limits(max_message_bytes=400, max_frame_bytes=300, max_fragments=3)
+BOMB = bytes(200_000)
+
+
+def deflated(text: bytes) -> bytes:
+    """Self-contained, so that it may come in any order, within any window."""
+    stream = zlib.compressobj(6, zlib.DEFLATED, -9)
+    return (stream.compress(text) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def frame(first: int, payload: bytes, mask: bool, length_form: int = 0) -> bytes:
+    """``length_form`` forces a longer form of the length than is needed, which is illegal."""
+    bit = 0x80 if mask else 0
+    if len(payload) < 126 and not length_form:
+        head = struct.pack("!BB", first, bit | len(payload))
+    elif len(payload) < 65536 and length_form < 2:
+        head = struct.pack("!BBH", first, bit | 126, len(payload))
+    else:
+        head = struct.pack("!BBQ", first, bit | 127, len(payload))
+    key = b"\x01\x02\x03\x04" if mask else b"\0\0\0\0"
+    masked = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+    return head + (key if mask else b"") + masked
+
+
+payloads = st.one_of(
+    st.binary(max_size=140),
+    st.sampled_from([b"", b"price 1.5", "żółw".encode(), "żółw".encode()[:-1], b"\xff", b"x" * 126, b"y" * 350, BOMB]),
+)
+firsts = st.sampled_from([0x81, 0x82] * 6 + [0xC1, 0xC2] * 6 + [0x01, 0x80, 0x00, 0x89, 0x8A, 0x83, 0x91, 0xC9, 0x42])
+legal = st.tuples(firsts, payloads)
+closes = st.sampled_from([b"", b"\x03\xe8bye", b"\x03\xf6", b"\x03", b"\x03\xed"])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[tuple[int, bytes, int, bool]]:
+    frames_ = [(first, data, 0, False) for first, data in draw(st.lists(legal, max_size=12))]
+    if draw(st.booleans()):
+        frames_.append((0x88, draw(closes), 0, False))
+    if draw(st.integers(0, 9)) == 0:
+        first, data = draw(legal)
+        frames_.append((first, data, draw(st.integers(1, 2)), draw(st.booleans())))
+    return frames_
+
+
+def told(joined: Joined) -> object:
+    """All that either side and the operator can see, but for the bytes that engines choose.
+
+    Of a message that breaks a rule, how much was counted before the fault was seen depends on how it was cut.
+    """
+    unsteady = {"codec_ns", "codec_output", "wire_bytes"}
+    if joined.relay.ending is not None and joined.relay.ending.initiator == "proxy":
+        unsteady |= {"payload_bytes", "codec_input"}
+    tallies = [
+        {name: getattr(tally, name) for name in FIELDS if name not in unsteady}
+        for pair in joined.tallies
+        for tally in pair
+    ]
+    return (
+        [[(f.opcode, bytes(f.data), f.fin) for f in joined.received[side]] for side in Side],
+        [joined.closed_with(side) for side in Side],
+        joined.relay.ending,
+        tallies,
+    )
+
+
+@given(
+    stream=streams(),
+    side=st.sampled_from(Side),
+    client=st.sampled_from(list(AGREEMENTS.values())),
+    upstream=st.sampled_from(list(AGREEMENTS.values())),
+    verify=st.booleans(),
+    limits=st.sampled_from([DEFAULTS, TIGHT, replace(DEFAULTS, max_expansion=5000)]),
+    seed=st.integers(0, 2**32),
+    cuts=st.integers(0, 6),
+)
+@settings(max_examples=400, deadline=None)
+def test_lane_law(
+    stream: list[tuple[int, bytes, int, bool]],
+    side: Side,
+    client: Agreement | None,
+    upstream: Agreement | None,
+    verify: bool,
+    limits: Limits,
+    seed: int,
+    cuts: int,
+) -> None:
+    mask = side is Side.CLIENT
+    data = b"".join(
+        frame(first, deflated(text) if first & 0x40 else text, mask is not wrong_mask, form)
+        for first, text, form, wrong_mask in stream
+    )
+    source = random.Random(seed)
+    places = sorted(source.randrange(len(data) + 1) for _ in range(cuts))
+    chunks = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    outcomes = []
+    for fast_lane in (False, True):
+        joined = Joined(client, upstream, verify=verify, limits=limits, fast_lane=fast_lane)
+        for chunk in chunks:
+            joined.send_raw(side, chunk)
+        joined.run()
+        outcomes.append(told(joined))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_the_lane_is_taken(agreement: str) -> None:
+    """Guards the tests above against a lane that never carries anything: wsproto sees no byte of whole messages."""
+    joined = Joined(AGREEMENTS[agreement], AGREEMENTS[agreement])
+    joined.relay._legs[Side.CLIENT]._wsproto = None  # type: ignore[assignment]
+    text = deflated(b"text") if AGREEMENTS[agreement] else b"text"
+    joined.relay.receive(Side.CLIENT, frame(0xC1 if AGREEMENTS[agreement] else 0x81, text, True), 0.0)
+    joined.run()
+    assert [bytes(f.data) for f in joined.received[Side.UPSTREAM]] == [b"text"]
+
+
+def test_messages_before_a_violation_in_the_same_read_are_delivered() -> None:
+    joined = Joined()
+    joined.send_raw(Side.CLIENT, frame(0x81, b"good", True) + frame(0x81, b"\xff", True) + frame(0x81, b"late", True))
+    joined.run()
+    assert [message for _, message in joined.messages(Side.UPSTREAM)] == [b"good"]
+    assert joined.closed_with(Side.CLIENT) == (1007, "text that is not UTF-8")
+
+
+def test_a_turn_is_bounded() -> None:
+    joined = Joined()
+    joined.relay.receive(Side.CLIENT, frame(0x82, b"", True) * 3 * MESSAGES_A_TURN, 0.0)
+    assert joined.relay.backlog(Side.CLIENT)
+    first = joined.tallies[Side.CLIENT][0].binary
+    assert MESSAGES_A_TURN <= first < 3 * MESSAGES_A_TURN

@@ -1,0 +1,213 @@
+"""The fast lane: whole, unfragmented messages of one read, without a state machine.
+
+Owns the tight loops that carry what is already legal. `Leg.whole_messages` yields the messages that lie whole in one
+read; everything else goes through wsproto and `flow`. Sans-I/O.
+
+Invariants:
+* the lane law: for every stream of bytes and every chunking, with the lane or without it, the same messages, control
+  frames and closes leave; only the cost differs (`tests/protocol/test_lane.py` holds it);
+* a message that inflates to more than one step is the flow's, which can stop in its midst;
+* what came before a violation is delivered, as it would be without the lane.
+"""
+
+from collections.abc import Iterator
+
+from wsproxy.errors import Violation
+from wsproxy.extensions.deflate import Decoder, Encoder
+from wsproxy.protocol.flow import HIGH_WATER, STEP, Flow
+from wsproxy.protocol.frames import RSV1, TEXT
+from wsproxy.protocol.leg import Piece
+from wsproxy.protocol.plan import Plan
+
+MESSAGES_A_TURN = 256
+_OPCODE = 0x0F
+_WHOLE_TEXT = 0x81
+
+Messages = Iterator[tuple[int, bytes]]
+"""The first byte of a frame and its payload, unmasked."""
+
+
+class Lane:
+    """One direction's fast lane; it shares the codecs, limits and counters of its flow."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._largest = flow.limits.max_message_bytes
+        self._fault: Violation | None = None
+
+    def carry(self, messages: Messages) -> int:
+        """Carry messages until there are no more of them, the turn is over or the sink is full; how many there were.
+
+        :raises Violation: after everything before it has been written to the sink.
+        """
+        flow = self._flow
+        if flow.decoder is not None:
+            count = self._carry_inflating(messages, flow.decoder)
+        elif flow.encoder is not None:
+            count = self._carry_deflating(messages, flow.encoder)
+        else:
+            count = self._carry_raw(messages)
+        if self._fault is not None:
+            raise self._fault
+        return count
+
+    def _carry_raw(self, messages: Messages) -> int:
+        """The plans plain and blind pass: no codec sees the messages."""
+        firsts, payloads = self._gather(messages)
+        if not firsts:
+            return 0
+        flow = self._flow
+        counted = payloads
+        passed = 0
+        if flow.plan is Plan.PASS:
+            counted = [payload for first, payload in zip(firsts, payloads, strict=True) if not first & RSV1]
+            passed = len(payloads) - len(counted)
+        flow.received.passed += passed
+        flow.sent.passed += passed
+        flow.received.plain += len(counted)
+        flow.sent.plain += len(counted)
+        self._count(firsts, counted)
+        flow.sink.send_messages(firsts, payloads)
+        return len(firsts)
+
+    def _carry_deflating(self, messages: Messages, encoder: Encoder) -> int:
+        firsts, payloads = self._gather(messages)
+        if not firsts:
+            return 0
+        flow, sent, message, threshold = self._flow, self._flow.sent, encoder.message, encoder.threshold
+        started = flow.clock()
+        outs = [message(payload) if len(payload) >= threshold else payload for payload in payloads]
+        sent.codec_ns += flow.clock() - started
+        if threshold:
+            marked = [first | RSV1 if len(p) >= threshold else first for first, p in zip(firsts, payloads, strict=True)]
+        else:
+            marked = [first | RSV1 for first in firsts]
+        skipped = [len(payload) for payload in payloads if len(payload) < threshold] if threshold else []
+        flow.received.plain += len(payloads)
+        sent.skipped_small += len(skipped)
+        sent.compressed += len(payloads) - len(skipped)
+        sent.codec_input += sum(map(len, payloads)) - sum(skipped)
+        sent.codec_output += sum(map(len, outs)) - sum(skipped)
+        self._count(firsts, payloads)
+        flow.sink.send_messages(marked, outs)
+        return len(firsts)
+
+    def _carry_inflating(self, messages: Messages, decoder: Decoder) -> int:
+        """The plans inflate, recode and verified pass: one by one, because any message may be one that grows."""
+        flow = self._flow
+        firsts: list[int] = []
+        plains: list[bytes] = []
+        outs: list[bytes] = []
+        count = produced = 0
+        for first, payload in messages:
+            count += 1
+            try:
+                plain = self._inflate(payload, decoder) if first & RSV1 else payload
+            except Violation as fault:
+                self._fault = fault
+                break
+            if decoder.pending:
+                self._send(firsts, plains, outs)
+                piece = Piece(first & _OPCODE, True, True, payload, True, True)
+                flow.take_started(piece, plain)
+                return count
+            if not self._is_allowed(first, plain):
+                break
+            self._turn(first, payload, plain, firsts, outs)
+            plains.append(plain)
+            produced += len(plain)
+            if count == MESSAGES_A_TURN or produced >= HIGH_WATER:
+                break
+        self._send(firsts, plains, outs)
+        return count
+
+    def _inflate(self, payload: bytes, decoder: Decoder) -> bytes:
+        flow, received = self._flow, self._flow.received
+        received.codec_input += len(payload)
+        started = flow.clock()
+        plain = decoder.start(payload, STEP)
+        received.codec_ns += flow.clock() - started
+        if not decoder.pending:
+            # Else the flow counts it. One step is below `EXPANSION_FLOOR`: no expansion to judge here.
+            received.codec_output += len(plain)
+        return plain
+
+    def _turn(self, first: int, payload: bytes, plain: bytes, firsts: list[int], outs: list[bytes]) -> None:
+        """Append the frame that leaves: its first byte and its payload."""
+        flow = self._flow
+        received, sent, compressed = flow.received, flow.sent, first & RSV1
+        if flow.plan is Plan.PASS:
+            if compressed:
+                received.passed += 1
+                sent.passed += 1
+            else:
+                received.plain += 1
+                sent.plain += 1
+            firsts.append(first)
+            outs.append(payload)
+            return
+        if compressed:
+            received.inflated += 1
+        else:
+            received.plain += 1
+        if flow.encoder is None:
+            sent.plain += 1
+            firsts.append(first & ~RSV1)
+            outs.append(plain)
+        elif not compressed and len(plain) < flow.encoder.threshold:
+            sent.skipped_small += 1
+            firsts.append(first)
+            outs.append(plain)
+        else:
+            started = flow.clock()
+            out = flow.encoder.message(plain)
+            sent.codec_ns += flow.clock() - started
+            sent.compressed += 1
+            sent.codec_input += len(plain)
+            sent.codec_output += len(out)
+            firsts.append(first | RSV1)
+            outs.append(out)
+
+    def _send(self, firsts: list[int], plains: list[bytes], outs: list[bytes]) -> None:
+        if outs:
+            self._count(firsts, plains)
+            self._flow.sink.send_messages(firsts, outs)
+
+    def _gather(self, messages: Messages) -> tuple[list[int], list[bytes]]:
+        """Messages that no codec has to see before they are allowed, up to a fault."""
+        firsts: list[int] = []
+        payloads: list[bytes] = []
+        for first, payload in messages:
+            if first == _WHOLE_TEXT and not payload.isascii() and not self._is_allowed(first, payload):
+                break
+            firsts.append(first)
+            payloads.append(payload)
+            if len(firsts) == MESSAGES_A_TURN:
+                break
+        return firsts, payloads
+
+    def _is_allowed(self, first: int, plain: bytes) -> bool:
+        """Whether a message is within its limit and, if it is text, UTF-8; if not, `_fault` says what it is."""
+        if len(plain) > self._largest:
+            self._fault = Violation(1009, f"message over {self._largest} bytes")
+            return False
+        if first & _OPCODE == TEXT and not plain.isascii():
+            try:
+                plain.decode()
+            except UnicodeDecodeError:
+                self._fault = Violation(1007, "text that is not UTF-8")
+                return False
+        return True
+
+    def _count(self, firsts: list[int], payloads: list[bytes]) -> None:
+        flow = self._flow
+        texts = sum(first & _OPCODE == TEXT for first in firsts)
+        binaries = len(firsts) - texts
+        size = sum(map(len, payloads))
+        for tally in (flow.received, flow.sent):
+            tally.text += texts
+            tally.binary += binaries
+            tally.payload_bytes += size
+        sizes = flow.sizes
+        for payload in payloads:
+            sizes[len(payload).bit_length()] += 1
