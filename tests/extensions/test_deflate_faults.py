@@ -2,6 +2,7 @@
 
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,8 @@ from tests.extensions.test_deflate import PLENTY, cuts, engines, stream
 from wsproxy.extensions.deflate import DecodeError, Decoder, MemberFlood
 from wsproxy.extensions.engines import Engine
 from wsproxy.extensions.permessage_deflate import Window
+
+Attempt = Callable[[Decoder], bytes | None]
 
 HELLO = bytes.fromhex("f348cdc9c90700")
 """A fixed block with BFINAL: RFC 7692 §7.2.3.4."""
@@ -103,7 +106,11 @@ def test_over_the_limit_and_then_malformed(engine: Engine) -> None:
     ],
 )
 def test_rubbish(engine: Engine, takeover: bool, wire: bytes) -> None:
-    for attempt in (lambda each: whole_message(each, wire, PLENTY), lambda each: stream(each, split(wire, [1, 3]))):
+    attempts: tuple[Attempt, ...] = (
+        lambda each: whole_message(each, wire, PLENTY),
+        lambda each: stream(each, split(wire, [1, 3])),
+    )
+    for attempt in attempts:
         decoder = Decoder(engine, Window(15, takeover))
         assert whole_message(decoder, b"\x00", PLENTY) == b""
         with pytest.raises(DecodeError) as caught:
@@ -115,11 +122,12 @@ def test_rubbish(engine: Engine, takeover: bool, wire: bytes) -> None:
 @settings(deadline=None)
 def test_any_bytes_are_inflated_or_refused(engine: Engine, wire: bytes, wire_cuts: list[int], most: int) -> None:
     """Whole or in pieces, with one outcome."""
-    outcomes = []
-    for attempt in (
+    outcomes: list[bytes | int | None] = []
+    attempts: tuple[Attempt, ...] = (
         lambda each: whole_message(each, wire, PLENTY),
         lambda each: stream(each, split(wire, wire_cuts), most),
-    ):
+    )
+    for attempt in attempts:
         try:
             outcomes.append(attempt(Decoder(engine, Window(15, True))))
         except (DecodeError, MemberFlood) as violation:
@@ -223,10 +231,11 @@ def test_final_blocks_and_kept_windows_of_every_size(engine: Engine, step: int) 
 
 def test_member_flood(engine: Engine, takeover: bool) -> None:
     wire = b"\x03\x00" * 32_768
-    for attempt in (
+    attempts: tuple[Attempt, ...] = (
         lambda each: whole_message(each, wire, PLENTY),
         lambda each: stream(each, split(wire, range(0, 65_536, 100))),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(MemberFlood) as caught:
             attempt(Decoder(engine, Window(15, takeover)))
         assert caught.value.code == 1008

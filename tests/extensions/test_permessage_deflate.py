@@ -206,9 +206,10 @@ def test_mirrors(offered: str, policy: Policy, expected: str) -> None:
 @pytest.mark.parametrize(
     ("offered", "policy", "match", "agreement", "answer"),
     [
-        # the policy is never exceeded for it
-        ("pmd; C", DEFAULT, windows(15, 15), windows(12, 12), "pmd; C=12"),
+        # wide enough for what the upstream sends, which the policy alone would not be; if that makes it pass
+        ("pmd; C", DEFAULT, windows(15, 15), windows(15, 12), "pmd; C=12"),
         ("pmd; S=13", DEFAULT, windows(15, 15), windows(12, 15), "pmd; S=12"),
+        ("pmd; s", DEFAULT, windows(15, 15), windows(-12, 15), "pmd; s"),
         ("pmd; C", DEFAULT, windows(9, 15), windows(12, 12), "pmd; C=12"),
         # a client narrow enough for what the upstream takes
         ("pmd; C", DEFAULT, windows(12, 10), windows(12, 10), "pmd; C=10"),

@@ -23,7 +23,7 @@ because no engine can deflate a raw stream with 8.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsproxy.errors import WsproxyError
 from wsproxy.extensions.header import ExtensionItem
@@ -78,14 +78,12 @@ class Policy:
     client_no_context_takeover: bool = False
     lenient: bool = False
 
-    def within(self, other: "Policy") -> "Policy":
-        """What both policies allow; lenient as this one is."""
-        return Policy(
-            min(self.server_max_window_bits, other.server_max_window_bits),
-            min(self.client_max_window_bits, other.client_max_window_bits),
-            self.server_no_context_takeover or other.server_no_context_takeover,
-            self.client_no_context_takeover or other.client_no_context_takeover,
-            self.lenient,
+    def as_forgetful_as(self, other: "Policy") -> "Policy":
+        """This policy, but that no end keeps a window that ``other`` does not let it keep."""
+        return replace(
+            self,
+            server_no_context_takeover=self.server_no_context_takeover or other.server_no_context_takeover,
+            client_no_context_takeover=self.client_no_context_takeover or other.client_no_context_takeover,
         )
 
 
@@ -110,16 +108,18 @@ def _settle(
     asked: Mapping[str, int | None], policy: Policy, match: Agreement | None
 ) -> tuple[Agreement, ExtensionItem]:
     server_most, client_most = policy.server_max_window_bits, policy.client_max_window_bits
-    server_resets = policy.server_no_context_takeover
+    server_resets = policy.server_no_context_takeover or _SERVER_RESETS in asked
     client_resets = policy.client_no_context_takeover
+    server_asked = asked.get(_SERVER_BITS) or LARGEST
     if match is not None:
-        # What the client sends passes if the upstream's window is no smaller, and is kept if the client's is. Our own
-        # window is never made larger than the policy, nor kept against it: it may be set so to keep secrets apart.
+        # What the client sends passes if the upstream's window is no smaller, and is kept if the client's is.
         client_most = min(client_most, match.client.bits)
         client_resets = client_resets or not match.client.takeover
-    server = Window(
-        min(asked.get(_SERVER_BITS) or LARGEST, server_most), not (server_resets or _SERVER_RESETS in asked)
-    )
+        # What the upstream sends passes into a window no smaller than its own. Such a window costs nothing here, where
+        # nothing is compressed; but it is never kept against the policy, which may be set to keep secrets apart.
+        if match.server.bits <= server_asked and not (server_resets and match.server.takeover):
+            server_most = max(server_most, match.server.bits)
+    server = Window(min(server_asked, server_most), not server_resets)
     client_bits = min(asked[_CLIENT_BITS] or LARGEST, client_most) if _CLIENT_BITS in asked else LARGEST
     client = Window(client_bits, not (client_resets or _CLIENT_RESETS in asked))
     limits_client = _CLIENT_BITS in asked and (asked[_CLIENT_BITS] is not None or client.bits < LARGEST)

@@ -102,7 +102,7 @@ def _ask(compression: Compression, offers: tuple[ExtensionItem, ...]) -> Extensi
         return None
     policy = compression.upstream.policy
     if compression.mode == "passthrough" and compression.client.enabled:
-        return mirror(offers, policy.within(compression.client.policy))
+        return mirror(offers, policy.as_forgetful_as(compression.client.policy))
     return offer(policy)
 
 
