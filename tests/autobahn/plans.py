@@ -123,7 +123,7 @@ PLANS = (
         True,
         True,
         (*_PASS, "compression.verify = false"),
-        "compressed frames pass unread: no UTF-8 checks",
+        "compressed frames pass unread (`verify = false`): no UTF-8 checks",
         unfit=("6.*",),
     ),
 )

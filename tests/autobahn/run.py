@@ -57,9 +57,9 @@ def _proxy(plan: Plan, upstream_url: str) -> Iterator[Proxy]:
                 raise RuntimeError(f"plan {plan.name}: {taken:.0f} of {tunnels:.0f} tunnels were {name} {direction}")
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, meaning: str) -> None:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in outcome.counts().items())
-    print(f"{outcome.mode} {outcome.plan}: {counts} in {outcome.seconds:.0f} s", flush=True)
+    print(f"{outcome.mode} {outcome.plan} ({meaning}): {counts} in {outcome.seconds:.0f} s", flush=True)
     for case in outcome.bad:
         print(f"  {case.number} {case.verdict}: {case.detail}", flush=True)
 
@@ -108,7 +108,7 @@ def main() -> int:
                 print(f"{mode} {plan.name} broke off: {error}", flush=True)
                 good = False
                 continue
-            _tell(outcome)
+            _tell(outcome, plan.meaning)
             good = good and not outcome.bad
             if arguments.report is not None:
                 found: dict[Row, Cells] = {(mode, plan.name): cells(outcome, plan.excluded(mode))}

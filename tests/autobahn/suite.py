@@ -113,12 +113,6 @@ def _python() -> Path:
     return ENVIRONMENT / "suite" / "bin" / "python"
 
 
-def version() -> str:
-    """The installed TestSuite's version."""
-    lines = _REQUIREMENTS.read_text().splitlines()
-    return next(line.removeprefix("autobahntestsuite==") for line in lines if line.startswith("autobahntestsuite=="))
-
-
 def fuzz(url: str, folder: Path, cases: Sequence[str], excluded: Sequence[str], *, compress: bool) -> None:
     """Run the fuzzing client against ``url`` to its end; its reports are in ``folder`` then.
 
