@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit lock clean
+.PHONY: help demo test lint types layers unit test-zlib lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
 	@echo "make test   everything that CI checks"
+	@echo "make test-zlib  the tests with neither isal nor zlib-ng installed"
 	@echo "make lock   renew the lock files from pyproject.toml"
 
 .venv/runtime.stamp: pyproject.toml requirements.lock
@@ -37,6 +38,17 @@ layers: .venv/dev.stamp
 unit: .venv/dev.stamp
 	$(BIN)/python -m pytest
 
+# The whole suite where only zlib is there. Takes as long as `make unit`.
+test-zlib: .venv-zlib/dev.stamp
+	.venv-zlib/bin/python -m pytest
+
+.venv-zlib/dev.stamp: pyproject.toml requirements-dev.lock
+	$(PYTHON) -m venv .venv-zlib
+	.venv-zlib/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	.venv-zlib/bin/python -m pip uninstall --quiet --yes isal zlib-ng
+	.venv-zlib/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
@@ -44,4 +56,4 @@ lock:
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-lock .venv-zlib build dist .mypy_cache .ruff_cache .pytest_cache

@@ -128,6 +128,17 @@ def _websockets(stage: Stage) -> list[str]:
     return [str(_PYTHON), script, str(stage.port), f"ws://127.0.0.1:{stage.upstream_port}", deflate, kind]
 
 
+_MITMDUMP = ROOT / ".venv-mitmproxy" / "bin" / "mitmdump"
+
+
+def _mitmproxy(stage: Stage) -> list[str]:
+    command = [str(_MITMDUMP), "--quiet", "--mode", f"reverse:http://127.0.0.1:{stage.upstream_port}"]
+    command += ["--listen-host", "127.0.0.1", "--listen-port", str(stage.port), "--set", f"confdir={stage.folder}"]
+    if not stage.workload.upstream_deflates:
+        command += ["--scripts", str(_PEERS / "mitmproxy" / "deflate.py")]
+    return command
+
+
 def _filled(template: Path, stage: Stage, tls: str, certificates: str) -> Path:
     text = template.read_text()
     values = {
@@ -217,6 +228,14 @@ CONTESTANTS: tuple[Contestant, ...] = (
         ((str(_PYTHON), "a virtual environment .venv-bench with benchmarks/peers/python/requirements.txt"),),
         _websockets,
         tls=False,
+    ),
+    Contestant(
+        "mitmproxy",
+        ((str(_MITMDUMP), "a virtual environment .venv-mitmproxy with benchmarks/peers/mitmproxy/requirements.txt"),),
+        _mitmproxy,
+        tls=False,
+        # Only where no client sends: see its addon.
+        groups=frozenset({"feed", "passthrough", "noise"}),
     ),
     Contestant("nginx tunnel", _SBIN[:1], _nginx, deflates=False),
     Contestant("HAProxy tunnel", _SBIN[1:], _haproxy, deflates=False),

@@ -24,6 +24,7 @@ from tests.endtoend.wire import (
     raw_upstream,
     tunnel,
 )
+from wsproxy.extensions.engines import available
 
 PMD = "permessage-deflate"
 MIB = 1024 * 1024
@@ -45,7 +46,7 @@ def module_bare() -> Iterator[RawUpstream]:
         yield upstream
 
 
-@pytest.fixture(scope="module", params=["zlib", "zlib-ng", "isal"])
+@pytest.fixture(scope="module", params=sorted(available()))
 def proxy(request: pytest.FixtureRequest, module_bare: RawUpstream) -> Iterator[Proxy]:
     engine = with_engine(request.param)
     limit = (f"limits.max_message_bytes = {LIMIT}",)

@@ -7,8 +7,9 @@ import pytest
 from tests.endtoend import peers
 from tests.endtoend.conversations import CASES, Case, content, converse, judge, routes, with_engine
 from tests.endtoend.proxy import Proxy, configured
+from wsproxy.extensions.engines import available
 
-ENGINES = ("zlib", "zlib-ng", "isal")
+ENGINES = sorted(available())
 MIB = 1024 * 1024
 LARGE = 64 * MIB
 SOME = tuple(case for case in CASES if case.name in {"plain", "deflate", "inflate", "recode", "pass", "blind"})
