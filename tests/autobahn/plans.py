@@ -58,13 +58,10 @@ class Plan:
 
     def route(self, upstream_url: str) -> str:
         """The configuration's part for a proxy in front of ``upstream_url``."""
-        enabled = (f"compression.{leg}.enabled = {str(on).lower()}" for leg, on in self.legs)
+        legs = (("client", self.client), ("upstream", self.upstream))
+        enabled = (f"compression.{leg}.enabled = {str(on).lower()}" for leg, on in legs)
         lines = "\n".join((*enabled, *self.settings))
         return f'{_ROOM}{lines}\n[upstreams.fuzzed]\nendpoints = ["{upstream_url}"]\n'
-
-    @property
-    def legs(self) -> tuple[tuple[str, bool], tuple[str, bool]]:
-        return ("client", self.client), ("upstream", self.upstream)
 
     def compresses(self, mode: Mode) -> bool:
         """Whether the leg on which the fuzzer is has permessage-deflate."""
