@@ -94,12 +94,12 @@ def _machine() -> dict[str, str]:
     for name, command in {
         "Go": ("go", "version"),
         "Node": ("node", "--version"),
-        "nginx": ("/usr/sbin/nginx", "-v"),
-        "HAProxy": ("/usr/sbin/haproxy", "-v"),
+        "nginx": ("nginx", "-v"),
+        "HAProxy": ("haproxy", "-v"),
     }.items():
-        if shutil.which(command[0]):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            found[name] = (done.stdout or done.stderr).splitlines()[0]
+        if program := shutil.which(command[0], path=os.environ["PATH"] + ":/usr/sbin"):
+            done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+            found[name] = (done.stdout or done.stderr).splitlines()[0].partition(" - ")[0]
     return found
 
 

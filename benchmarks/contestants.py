@@ -21,6 +21,11 @@ _PEERS = HERE / "peers"
 _GO_LIBRARIES = Path("/usr/share/gocode")
 
 
+def _found(thing: str) -> str:
+    """A file as it is, a command where it is: daemons may be outside of a user's path."""
+    return thing if thing.startswith("/") else shutil.which(thing) or f"/usr/sbin/{thing}"
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What a proxy is started for.
@@ -61,7 +66,7 @@ class Contestant:
     def missing(self) -> str | None:
         """How to get what is not there; None if nothing is missing."""
         for thing, how in self.needs:
-            if not (Path(thing).exists() if thing.startswith("/") else shutil.which(thing)):
+            if not Path(_found(thing)).exists():
                 return how
         return None
 
@@ -170,15 +175,10 @@ def _haproxy(stage: Stage) -> list[str]:
     return [_found("haproxy"), "-f", str(config)]
 
 
-def _found(command: str) -> str:
-    return shutil.which(command) or f"/usr/sbin/{command}"
-
-
 def _apt(*packages: str) -> str:
     return "apt-get install " + " ".join(packages)
 
 
-_SBIN = (("/usr/sbin/nginx", _apt("nginx-light")), ("/usr/sbin/haproxy", _apt("haproxy")))
 _NO_TAKEOVER = "[routes.compression.client]\nserver_no_context_takeover = true"
 # Listener TLS is not in wsproxy yet: set `tls` here once it is.
 _WSPROXY_TLS = False
@@ -237,6 +237,6 @@ CONTESTANTS: tuple[Contestant, ...] = (
         # Only where no client sends: see its addon.
         groups=frozenset({"feed", "passthrough", "noise"}),
     ),
-    Contestant("nginx tunnel", _SBIN[:1], _nginx, deflates=False),
-    Contestant("HAProxy tunnel", _SBIN[1:], _haproxy, deflates=False),
+    Contestant("nginx tunnel", (("nginx", _apt("nginx-light")),), _nginx, deflates=False),
+    Contestant("HAProxy tunnel", (("haproxy", _apt("haproxy")),), _haproxy, deflates=False),
 )

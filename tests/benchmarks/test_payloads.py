@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.payloads import BINARY, KINDS, messages
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("size", [64, 256, 1024, 8192, 65536])
@@ -29,5 +32,5 @@ def test_another_process_makes_the_same_messages() -> None:
     script = (
         "import sys; from benchmarks.payloads import messages; sys.stdout.buffer.write(messages('chat', 512, 9)[8])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
     assert done.stdout == messages("chat", 512, 9)[8]
