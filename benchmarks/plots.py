@@ -10,7 +10,7 @@ from html import escape
 from benchmarks.results import Spread
 
 _WIDTH, _NAMES, _VALUES = 760, 180, 110
-_ROW, _TITLE, _GAP = 22, 34, 12
+_HEAD, _ROW, _TITLE, _GAP = 50, 22, 34, 12
 _OWN, _OTHER = "#2a78b8", "#9aa5ad"
 
 
@@ -24,15 +24,16 @@ class Panel:
 
 def svg(title: str, unit: str, panels: Sequence[Panel]) -> str:
     """A picture of bars: the length is the median, the thin line the spread. Less is better in all of them."""
-    height = _TITLE + sum(_TITLE + len(panel.rows) * _ROW + _GAP for panel in panels)
+    height = _HEAD + sum(_TITLE + len(panel.rows) * _ROW + _GAP for panel in panels)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="12" role="img">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="12" y="22" font-size="15" fill="#1d2429">{escape(title)} ({escape(unit)}; less is better)</text>',
+        f'<text x="12" y="22" font-size="15" fill="#1d2429">{escape(title)}</text>',
+        f'<text x="12" y="42" fill="#5b666e">{escape(unit)}; less is better</text>',
     ]
-    top = _TITLE
+    top = _HEAD
     for panel in panels:
         parts += _panel(panel, top)
         top += _TITLE + len(panel.rows) * _ROW + _GAP
