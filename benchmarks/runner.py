@@ -131,13 +131,14 @@ class _Run:
         load, workload = self._load, self._workload
         empty = self._memory()
         load.connect("127.0.0.1", port)
+        warm, window = self._times()
         load.start()
         if workload.most:
             self._fill()
         else:
-            time.sleep(_WARM_SECONDS)
+            time.sleep(warm)
         first, cpu = load.snapshot(), self._cpu()
-        time.sleep((workload.quiet_seconds or workload.seconds) * self._scale)
+        time.sleep(window)
         last, cpu = load.snapshot(), self._cpu() - cpu
         held = self._memory()
         load.stop()
@@ -146,6 +147,15 @@ class _Run:
         if last.late:
             raise LoadFailed(f"it does not keep up: {last.late} messages could not be sent")
         return self._sample(contestant, number, (first, last), cpu, held - empty)
+
+    def _times(self) -> tuple[float, float]:
+        """Seconds to warm up and to measure. A window cuts no burst, and has whole intervals of them."""
+        workload = self._workload
+        window = (workload.quiet_seconds or workload.seconds) * self._scale
+        if workload.traffic is not Traffic.TOGETHER:
+            return _WARM_SECONDS, window
+        interval = workload.interval_us / 1e6
+        return _WARM_SECONDS + interval / 2, max(1, round(window / interval)) * interval
 
     def _sample(
         self, contestant: str, number: int, snapshots: tuple[Snapshot, Snapshot], cpu: float, memory: int
