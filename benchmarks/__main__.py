@@ -7,6 +7,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,8 @@ def _machine() -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parse(arguments)
+    # Ended from outside, it still ends the proxies that it started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if given.from_json:
         results = Results.read(given.from_json)
     else:
