@@ -1,5 +1,6 @@
 """Headless Chromium as a client: a page that connects, echoes and reports. Must never import wsproxy."""
 
+import contextlib
 import json
 import os
 import queue
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic
+from typing import BinaryIO
 
 from tests.world.clients import PATIENCE, Job, Seen
 
@@ -23,6 +26,8 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
+    # It shows only the page beside this file, and many containers have nothing to make a sandbox of.
+    "--no-sandbox",
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     # Without it the browser ends when the page has been loaded.
@@ -62,8 +67,9 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.put(Seen(**json.loads(body)))
         self._answer(204, "text/plain", b"")
+        # Last: once all results are there, the browser is no more.
+        self.server.seen.put(Seen(**json.loads(body)))
 
     def _answer(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -88,18 +94,25 @@ class Chromium:
         with _Site(jobs) as site, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             thread = threading.Thread(target=site.serve_forever, daemon=True)
             thread.start()
-            flags = [*_FLAGS, f"--user-data-dir={folder}"]
-            if os.geteuid() == 0:
-                flags.append("--no-sandbox")
-            command = [self._binary, *flags, f"http://127.0.0.1:{site.server_port}/"]
+            command = [self._binary, *_FLAGS, f"--user-data-dir={folder}", f"http://127.0.0.1:{site.server_port}/"]
             # A session of its own, so that all of the browser's processes can be ended together.
-            browser = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            try:
-                return [site.seen.get(timeout=PATIENCE) for _ in jobs]
-            finally:
-                os.killpg(browser.pid, signal.SIGKILL)
-                browser.wait()
-                site.shutdown()
-                thread.join()
+            with (Path(folder) / "log").open("w+b") as log:
+                browser = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+                try:
+                    return [self._next(site, browser, log) for _ in jobs]
+                finally:
+                    # Also if it has ended by itself: its children may not have.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(browser.pid, signal.SIGKILL)
+                    browser.wait()
+                    site.shutdown()
+                    thread.join()
+
+    def _next(self, site: _Site, browser: subprocess.Popen[bytes], log: BinaryIO) -> Seen:
+        """The next result, or what the browser said when it ended without one."""
+        limit = monotonic() + PATIENCE
+        while monotonic() < limit and browser.poll() is None:
+            with contextlib.suppress(queue.Empty):
+                return site.seen.get(timeout=0.5)
+        log.seek(0)
+        raise AssertionError(f"no result from {self._binary}: {log.read()[-2_000:]!r}")
