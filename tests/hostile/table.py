@@ -16,7 +16,7 @@ BEGIN, END = "<!-- hostile:begin -->", "<!-- hostile:end -->"
 _WORDS = """\
 ## Hostile inputs
 
-Each is sent to a proxy of its own with default settings, unless the row says otherwise; permessage-deflate is on
+Each is sent to a proxy of its own, with the settings in `tests/hostile/inputs.py`; permessage-deflate is on
 towards the client. What each side was told is an HTTP status before the 101 and a close code after it; of an upstream
 that was asked over HTTP, the method that arrived. Memory is what the process's peak resident set (VmHWM) rose by, CPU
 is its user and system time, both from before the input to the end of its connections.
