@@ -16,12 +16,15 @@ class Side(IntEnum):
 
     @property
     def other(self) -> "Side":
-        return Side.UPSTREAM if self is Side.CLIENT else Side.CLIENT
+        return _OTHER[self]
 
     @property
     def label(self) -> Literal["client", "upstream"]:
         """The value of the ``leg`` and ``initiator`` labels."""
         return "client" if self is Side.CLIENT else "upstream"
+
+
+_OTHER = (Side.UPSTREAM, Side.CLIENT)
 
 
 class WsproxyError(Exception):

@@ -182,9 +182,12 @@ def test_a_cancelled_receive_loses_nothing(make_pair: MakePair) -> None:
 def test_what_a_cancelled_send_left_goes_first(make_pair: MakePair) -> None:
     async def main() -> None:
         near, far = await make_pair()
-        with trio.move_on_after(0.01) as scope:
-            await near.send_all(b"x" * 16_000_000)
-        assert scope.cancelled_caught
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(near.send_all, b"x" * 16_000_000)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert near.pending
         async with trio.open_nursery() as nursery:
             nursery.start_soon(near.send_all, b"y")
             assert await read_exactly(far, 16_000_001) == b"x" * 16_000_000 + b"y"

@@ -42,6 +42,7 @@ def test_hop_by_hop_headers_stay_and_the_rest_keeps_case_and_order() -> None:
     assert http1.end_to_end(found.headers) == [
         (b"Host", b"feed.test"),
         (b"X-First", b"1"),
+        (b"Trailer", b"X-Sum"),
         (b"cOOkie", b"a=b"),
         (b"Cookie", b"c=d"),
     ]
@@ -57,7 +58,7 @@ def test_nothing_that_connection_names_crosses(headers: list[tuple[str, str]]) -
     found = request(HOST, *headers)
     crossed = {name.lower() for name, _ in http1.end_to_end(found.headers)}
     assert not crossed & http1.tokens(found.headers, b"connection")
-    assert crossed <= {b"host", b"x-a", b"x-b", b"cookie"}
+    assert crossed <= {b"host", b"x-a", b"x-b", b"cookie", b"trailer"}
 
 
 def test_connection_cannot_take_a_bodys_length_away() -> None:

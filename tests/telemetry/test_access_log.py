@@ -156,7 +156,7 @@ def test_a_refused_handshake_without_its_query(text: Written) -> None:
     line = text()
     assert line.endswith(
         "refused client=192.0.2.7:51000 route=- host=a.example path=/feed/x status=404 result=no_route "
-        'detail="no route"\n'
+        'detail="no route" cause=-\n'
     )
 
 

@@ -8,6 +8,7 @@ error is one line each on stderr and never a traceback.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -38,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WsproxyError as error:
         _complain([str(error)])
         return 1
+    except KeyboardInterrupt:
+        # Before anything served; `run` and `demo` take the signal themselves from then on.
+        return 128 + signal.SIGINT
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="a live demonstration on this machine alone", allow_abbrev=False)
     demo.add_argument("--seconds", type=_positive_seconds, default=10.0, metavar="N", help="how long it goes (10)")
-    demo.add_argument("--keep", action="store_true", help="stay up afterwards, until interrupted")
+    demo.add_argument("--keep", action="store_true", help="go on until interrupted")
     demo.set_defaults(command=_demo)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration", allow_abbrev=False)

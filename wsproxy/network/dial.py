@@ -12,7 +12,7 @@ import ssl
 import trio
 
 from wsproxy.errors import CannotStart, ConnectionLost, Refused
-from wsproxy.network.transport import PlainTransport, TlsTransport, Transport, reason
+from wsproxy.network.transport import EXHAUSTED, PlainTransport, TlsTransport, Transport, reason
 from wsproxy.settings.endpoints import Endpoint
 
 UpstreamTls = ssl.SSLContext
@@ -42,14 +42,25 @@ async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, ti
     """Connect, TLS included, within ``timeout_seconds``.
 
     ``tls`` is needed for an endpoint with TLS only; ``server_name`` is what its certificate must be for, the
-    endpoint's host if empty. Raises Refused: 504 on timeout, else 502.
+    endpoint's host if empty. Raises Refused: 504 on timeout, 503 when this process is out of descriptors, else 502.
     """
     with trio.move_on_after(timeout_seconds):
         try:
             return await _connect(endpoint, tls, server_name or endpoint.host)
         except (OSError, UnicodeError, ConnectionLost) as error:
+            if _is_exhaustion(error):
+                raise Refused(503, "limited", "too many connections", ((b"Retry-After", b"1"),)) from error
             raise Refused(502, "upstream_unreachable", "the upstream cannot be reached") from error
     raise Refused(504, "upstream_timeout", "the upstream did not accept the connection in time")
+
+
+def _is_exhaustion(error: BaseException | None) -> bool:
+    """It is this process or machine that has no room, not the upstream."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_exhaustion(each) for each in error.exceptions)
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        return True
+    return error is not None and _is_exhaustion(error.__cause__)
 
 
 async def _connect(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str) -> Transport:

@@ -12,7 +12,7 @@ import h11
 
 from wsproxy.errors import ConnectionLost, Refused
 from wsproxy.network.transport import Transport
-from wsproxy.protocol.http1 import HEAD_LIMIT
+from wsproxy.protocol.http1 import HEAD_LIMIT, check_head
 
 Paused = type[h11.PAUSED]
 _QUOTED_INPUT = re.compile(r":? (bytearray\()?b['\"].*", re.DOTALL)
@@ -48,10 +48,13 @@ class Http1Connection:
             if isinstance(event, h11.Request):
                 self._asked_head = event.method == b"HEAD"
             if isinstance(event, h11.Event):
+                check_head(event, from_client=self._role is h11.SERVER)
                 return event
             if event is h11.PAUSED:
                 return h11.PAUSED
-            self.h11.receive_data(await self.transport.receive_some())
+            # No more than one byte over the limit: h11 measures only what is not complete yet.
+            room = HEAD_LIMIT + 1 - len(self.trailing())
+            self.h11.receive_data(await self.transport.receive_some(room))
 
     async def send(self, *events: h11.Event) -> None:
         """Send the events in one write. Raises ConnectionLost; h11.LocalProtocolError is a bug of the caller."""

@@ -18,7 +18,7 @@ from typing import assert_never
 import trio
 
 from wsproxy.errors import CannotStart, ConnectionLost
-from wsproxy.network.transport import PlainTransport, address_text, reason
+from wsproxy.network.transport import EXHAUSTED, PlainTransport, address_text, reason
 from wsproxy.settings.addresses import Address, FdAddress, TcpAddress, UnixAddress
 
 _BACKLOG = 4096
@@ -26,7 +26,6 @@ _BACKLOG = 4096
 _ACCEPTS_A_TURN = 64
 _PAUSE_SECONDS = 0.1
 """How long accepting pauses when descriptors or memory have run out: others must end first."""
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOT_ON_THIS_MACHINE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 UNIX_MODE = 0o660
@@ -72,7 +71,7 @@ class ListeningSocket:
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     return accepted, error
                 if error.errno in (errno.EBADF, errno.EINVAL):
                     raise ConnectionLost("no longer listening") from error

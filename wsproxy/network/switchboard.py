@@ -40,19 +40,21 @@ class _End:
         self.half_closed = False
         self.queued = False
         self.broken = False
-        """Reset while what it had sent still waits inside: its tunnel ends when that is delivered."""
+        """Hung up while it was not read: what it had sent, here and in the kernel, is delivered before that counts."""
 
 
 class Tunnel:
     """Two transports and the relay between them."""
 
-    __slots__ = ("ends", "failure", "over", "relay")
+    __slots__ = ("ends", "failure", "moved", "over", "relay")
 
     def __init__(self, relay: Relay, client: Transport, upstream: Transport) -> None:
         self.relay = relay
         self.ends = (_End(self, Side.CLIENT, client), _End(self, Side.UPSTREAM, upstream))
         self.over = trio.Event()
         self.failure: Exception | None = None
+        self.moved = 0.0
+        """When the loop last served it."""
 
 
 class Switchboard:
@@ -104,9 +106,18 @@ class Switchboard:
         """Begin to close ``tunnel`` with ``code`` at a message boundary; it goes on until both sides have answered."""
         if tunnel in self._tunnels:
             now = trio.current_time()
-            tunnel.relay.drain(code, now)
-            self._settle(tunnel, now)
+            try:
+                tunnel.relay.drain(code, now)
+                self._settle(tunnel, now)
+            except Exception as failure:  # noqa: BLE001 — kept for the session's boundary, here and below
+                self._fail(tunnel, failure)
             self._wake_loop()
+
+    def cut(self, tunnel: Tunnel, code: int) -> None:
+        """End ``tunnel`` now: a drain's close frames go out as far as the kernel takes them, and nothing is awaited."""
+        if tunnel in self._tunnels:
+            self.drain(tunnel, code)
+            self._expire(tunnel, trio.current_time())
 
     def _wake_loop(self) -> None:
         if self._unfinished:
@@ -139,15 +150,22 @@ class Switchboard:
                     self._turn(end, READ, now)
 
     def _turn(self, end: _End, ready: int, now: float) -> None:
-        tunnel = end.tunnel
+        end.tunnel.moved = now
         try:
             self._move(end, ready, now)
-            self._settle(tunnel, now)
-        except Exception as failure:  # noqa: BLE001 — kept for the session's boundary; the board must go on
-            tunnel.failure = failure
-            tunnel.over.set()
-            for each in tunnel.ends:
-                self._hang_up(each)
+            self._settle(end.tunnel, now)
+        except Exception as failure:  # noqa: BLE001
+            self._fail(end.tunnel, failure)
+
+    def _fail(self, tunnel: Tunnel, failure: Exception) -> None:
+        """A fault of ours: it ends this tunnel, and the board goes on."""
+        tunnel.failure = failure
+        self._end(tunnel)
+
+    def _end(self, tunnel: Tunnel) -> None:
+        for end in tunnel.ends:
+            self._hang_up(end)
+        tunnel.over.set()
 
     def _move(self, end: _End, ready: int, now: float) -> None:
         """One read of one side, or the sending of what it could not take before."""
@@ -155,7 +173,9 @@ class Switchboard:
         other = end.tunnel.ends[end.side.other]
         try:
             if ready == BROKEN:
-                self._break(end, now)
+                # Nothing was wanted of it, so it says this alone; there may be more to read all the same.
+                end.broken = True
+                self._poller.unregister(end.fd)
                 return
             if ready & WRITE:
                 end.transport.flush_now()
@@ -170,6 +190,8 @@ class Switchboard:
                     relay.receive(end.side, data, now)
                 elif data is not None:
                     relay.ended(end.side, now)
+                elif end.broken:
+                    raise ConnectionLost("hung up")
         except ConnectionLost:
             self._lose(end, now)
 
@@ -209,16 +231,12 @@ class Switchboard:
             except ConnectionLost:
                 self._lose(end, now)
                 return
-        if end.broken:
-            if not relay.backlog(end.side):
-                self._lose(end, now)
-                self._settle(end.tunnel, now)
-                return
-        else:
+        if not end.broken:
             self._watch(end, pending)
-        # Input that was parsed or decrypted waits inside, and no socket event will tell of it.
+        # Input that waits inside, or of which no socket event will tell any more.
         drained = not end.tunnel.ends[end.side.other].transport.pending
-        waiting = relay.backlog(end.side) or (transport.buffered and relay.wants_input(end.side, True))
+        untold = transport.buffered or end.broken
+        waiting = relay.backlog(end.side) or (untold and relay.wants_input(end.side, True))
         if waiting and drained and not end.queued:
             end.queued = True
             self._unfinished.append(end)
@@ -230,14 +248,6 @@ class Switchboard:
         if wants != end.wants:
             end.wants = wants
             self._poller.modify(end.fd, wants)
-
-    def _break(self, end: _End, now: float) -> None:
-        """A reset came while nothing was wanted of ``end``: what it sent before is still to be delivered."""
-        if end.tunnel.relay.backlog(end.side):
-            end.broken = True
-            self._poller.unregister(end.fd)
-        else:
-            self._lose(end, now)
 
     def _lose(self, end: _End, now: float) -> None:
         self._hang_up(end)
@@ -257,12 +267,19 @@ class Switchboard:
         while True:
             await trio.sleep(SWEEP_SECONDS)
             now = trio.current_time()
-            for tunnel in [each for each in self._tunnels if each.relay.deadline <= now]:
+            for tunnel in [each for each in self._tunnels if _is_over(each, now)]:
                 self._expire(tunnel, now)
 
     def _expire(self, tunnel: Tunnel, now: float) -> None:
-        tunnel.relay.expire()
-        self._settle(tunnel, now)
-        for end in tunnel.ends:
-            self._hang_up(end)
-        tunnel.over.set()
+        try:
+            tunnel.relay.expire()
+            self._settle(tunnel, now)
+        except Exception as failure:  # noqa: BLE001
+            self._fail(tunnel, failure)
+        self._end(tunnel)
+
+
+def _is_over(tunnel: Tunnel, now: float) -> bool:
+    """Its deadline has passed, or one side is gone and the other has not taken anything for as long as a close may."""
+    broken = tunnel.ends[0].broken or tunnel.ends[1].broken
+    return tunnel.relay.deadline <= now or (broken and tunnel.moved + tunnel.relay.close_seconds <= now)

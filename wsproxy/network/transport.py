@@ -12,6 +12,7 @@ Invariants
 """
 
 import contextlib
+import errno
 import socket
 import ssl
 import struct
@@ -23,6 +24,8 @@ import trio
 from wsproxy.errors import ConnectionLost
 
 READ_BYTES = 65536
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What the system says when this process or the machine has no descriptor or memory left."""
 _RECORDS_BYTES = 65536
 """Plaintext encrypted at a time, so that a large write never exists twice in full; also how much TLS's own answers may
 pile up unsent (a flood of KeyUpdates from an end that does not read)."""

@@ -83,8 +83,7 @@ class Flow:
         self._check_text = False
         self._opcode = frames.BINARY
         # The frame being gathered
-        self._parts: list[bytes] = []
-        self._gathered = 0
+        self._gathered = bytearray()
         self.between_messages = True
         """No message is under way: the place for a drain's close frame."""
         self.pending = False
@@ -171,12 +170,15 @@ class Flow:
         self._allow(plain, fin)
         if self._deflating:
             out = self._deflate(out, frame_end, fin)
-        if out and self._gathered and self._gathered + len(out) > self.limits.coalesce_bytes:
-            self._write(False)
-        self._parts.append(out)
-        self._gathered += len(out)
+        gathered = self._gathered
+        if out and gathered and len(gathered) + len(out) > self.limits.coalesce_bytes:
+            self._write(bytes(gathered), False)
+            gathered.clear()
         if frame_end:
-            self._write(fin)
+            self._write(bytes(gathered + out) if gathered else out, fin)
+            gathered.clear()
+        else:
+            gathered += out
         if fin:
             self._finish()
 
@@ -206,13 +208,9 @@ class Flow:
         sent.codec_output += len(out)
         return out
 
-    def _write(self, fin: bool) -> None:
-        parts = self._parts
-        payload = parts[0] if len(parts) == 1 else b"".join(parts)
+    def _write(self, payload: bytes, fin: bool) -> None:
         self.sink.send_frame(self._opcode, self._marked and self._opcode != frames.CONTINUATION, payload, fin)
         self._opcode = frames.CONTINUATION
-        self._parts = []
-        self._gathered = 0
 
     def _finish(self) -> None:
         self.between_messages = True

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 import h11
 
@@ -37,7 +38,6 @@ _HOP_BY_HOP = frozenset(
         b"keep-alive",
         b"proxy-connection",
         b"te",
-        b"trailer",
         b"transfer-encoding",
         b"upgrade",
     }
@@ -59,6 +59,9 @@ _NOT_IN_TRAILERS = frozenset(
 )
 """Fields that decide about framing, routing, access or the content's type cannot come late (RFC 9110 §6.5.1)."""
 
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LONGEST_LENGTH = 18
+"""Digits of a Content-Length: below 2**63, which is as far as others count."""
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 _AUTHORITY = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-fVv.:]+\])(:[0-9]*)?")
 _ABSOLUTE_FORM = re.compile(rb"(?:https?|wss?)://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -140,6 +143,28 @@ def is_websocket_upgrade(request: h11.Request) -> bool:
     return b"websocket" in tokens(request.headers, b"upgrade")
 
 
+def check_head(event: h11.Event, *, from_client: bool) -> None:
+    """What h11 lets through and others stumble over: control characters, other versions, lengths beyond counting.
+
+    Raises Refused: 400 or 505 for a client's head, 502 for an upstream's.
+    """
+    if not isinstance(event, h11.Request | h11.Response | h11.InformationalResponse):
+        return
+    problem, status = "", 400
+    if not event.http_version.startswith(b"1."):
+        problem, status = "the HTTP version is not 1.0 or 1.1", 505
+    elif any(_CONTROLS.search(value) for _, value in event.headers):
+        problem = "a header has a control character"
+    elif not isinstance(event, h11.Request) and _CONTROLS.search(event.reason):
+        problem = "the reason has a control character"
+    elif len(header(event.headers, b"content-length") or b"") > _LONGEST_LENGTH:
+        problem = "Content-Length is beyond counting"
+    if problem and from_client:
+        raise Refused(status, "bad_request", problem)
+    if problem:
+        raise Refused(502, "rejected_by_upstream", f"the upstream's answer: {problem}")
+
+
 def check_framing(request: h11.Request) -> None:
     """Raises Refused 400 for a request whose end two parsers could see in two places (RFC 9112 §6.1)."""
     if is_chunked(request.headers) and (
@@ -156,15 +181,31 @@ def upstream_request(request: h11.Request, base_path: bytes, authority: bytes) -
     check_framing(request)
     place = destination(request)
     headers: HeaderList = [(b"Host", place.host or authority)]
-    headers += [(raw, value) for raw, value in end_to_end(request.headers) if raw.lower() != b"host"]
+    for raw, value in end_to_end(request.headers):
+        if raw.lower() == b"content-length":
+            headers.append((raw, b"%d" % int(value)))
+        elif raw.lower() != b"host":
+            headers.append((raw, value))
     if is_chunked(request.headers):
         headers.append((b"Transfer-Encoding", b"chunked"))
     return h11.Request(method=request.method, target=join_target(base_path, place.target), headers=headers)
 
 
 def join_target(base_path: bytes, target: bytes) -> bytes:
-    """``target`` below ``base_path``, which is empty or starts with a slash and does not end with one."""
-    return target if target == b"*" else base_path + target
+    """``target`` below ``base_path``, which is empty or starts with a slash and does not end with one.
+
+    Raises Refused 400 for a path that would lead out of the base path (RFC 3986 §5.2.4).
+    """
+    if target == b"*":
+        return target
+    depth = 0
+    for segment in target.partition(b"?")[0].split(b"/")[1:] if base_path else ():
+        # A percent-encoded slash counts as one: an upstream may come to read it so.
+        for part in unquote_to_bytes(segment).split(b"/"):
+            depth += -1 if part == b".." else part not in (b"", b".")
+            if depth < 0:
+                raise Refused(400, "bad_request", "the request's path leads above the root")
+    return base_path + target
 
 
 def client_response(response: h11.Response, *, close: bool) -> h11.Response:
@@ -173,18 +214,23 @@ def client_response(response: h11.Response, *, close: bool) -> h11.Response:
     ``close``: say that the connection ends with this answer.
     """
     headers = end_to_end(response.headers)
-    if is_chunked(response.headers):
+    if is_chunked(response.headers) or response.status_code == 204:
+        # 204 has no body and may not say how long it is (RFC 9110 §8.6).
         headers = [(raw, value) for raw, value in headers if raw.lower() != b"content-length"]
-    if close:
-        headers.append((b"Connection", b"close"))
+    options = [b"close"] if close else []
+    if response.status_code == 426:
+        # Such an answer has to say what to upgrade to (RFC 9110 §15.5.22).
+        headers += [(raw, value) for raw, value in response.headers.raw_items() if raw.lower() == b"upgrade"]
+        options.append(b"Upgrade")
+    if options:
+        headers.append((b"Connection", b", ".join(options)))
     return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)
 
 
 def informational_response(response: h11.InformationalResponse) -> h11.InformationalResponse:
     """A 1xx answer, other than 101, on its way to the client."""
-    return h11.InformationalResponse(
-        status_code=response.status_code, reason=response.reason, headers=end_to_end(response.headers)
-    )
+    headers = [(raw, value) for raw, value in end_to_end(response.headers) if raw.lower() != b"content-length"]
+    return h11.InformationalResponse(status_code=response.status_code, reason=response.reason, headers=headers)
 
 
 def error_response(

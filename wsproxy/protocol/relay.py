@@ -12,7 +12,8 @@ what happened                that side gets                    the other side ge
 a close frame                the other side's close frame      the same code and reason
 a violation                  its code, then a half close       1001 an upstream, 1011 a client; 1007 to
                                                                1009: the same code
-lost without a close frame   nothing                           1001 an upstream, 1011 a client
+lost without a close frame   nothing                           1001 an upstream, 1011 a client; its own
+                                                               code, if it had asked to close
 drain                        client: the drain's code          1001, once the client's close or end came
 ============================ ================================= =======================================
 
@@ -79,7 +80,7 @@ class Relay:
         self._legs = legs
         self._flows = flows
         self._tallies = tallies
-        self._close_seconds = close_seconds
+        self.close_seconds = close_seconds
         self._lanes = (Lane(flows[0]), Lane(flows[1])) if fast_lane else None
         self._input = [Input.RELAYED, Input.RELAYED]
         self._failed = [False, False]
@@ -122,7 +123,11 @@ class Relay:
         self._backlog[side] = False
         if relayed:
             self._begin_end(side.label, ABNORMAL, "connection lost", now)
-            self._send_close(side.other, _gone(side.other), "connection lost")
+            if self._began(side.other):
+                # It asked to close, and the connection it closed is closed: that answers it.
+                self._answer_close(side.other)
+            else:
+                self._send_close(side.other, _gone(side.other), "connection lost")
 
     def drain(self, code: int, now: float) -> None:
         """Close the client with ``code`` at the next message boundary, then the upstream with 1001."""
@@ -135,8 +140,8 @@ class Relay:
     def expire(self) -> None:
         """The deadline has passed: say the close frames that were still to be said. The caller sends and hangs up."""
         for side in Side:
-            if self.ending is not None and self.ending.initiator == side.label:
-                self._send_close(side, _wire_code(self.ending.code), self.ending.reason)
+            if self._began(side) or (self._draining and side is Side.CLIENT):
+                self._answer_close(side)
             else:
                 self._send_close(side, _gone(side), "going away")
 
@@ -219,6 +224,13 @@ class Relay:
             leg.send_close(code, reason)
             self._tallies[side][Direction.SENT].close += 1
 
+    def _began(self, side: Side) -> bool:
+        return self.ending is not None and self.ending.initiator == side.label
+
+    def _answer_close(self, side: Side) -> None:
+        assert self.ending is not None
+        self._send_close(side, _wire_code(self.ending.code), self.ending.reason)
+
     def _drain_at_boundary(self, now: float) -> None:
         if self._drain_code is not None and self._flows[Side.UPSTREAM].between_messages:
             self._send_close(Side.CLIENT, self._drain_code, "going away")
@@ -228,7 +240,7 @@ class Relay:
     def _begin_end(self, initiator: Initiator, code: int, reason: str, now: float) -> None:
         if self.ending is None:
             self.ending = Ending(initiator, code, reason)
-        self.deadline = min(self.deadline, now + self._close_seconds)
+        self.deadline = min(self.deadline, now + self.close_seconds)
 
     # --- output and wishes
 

@@ -9,6 +9,7 @@ Invariants
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import h11
 import trio
@@ -20,6 +21,7 @@ from wsproxy.protocol import http1
 from wsproxy.service.connecting import UpstreamConnection
 
 Connect = Callable[[], Awaitable[UpstreamConnection]]
+Task = Callable[[], Awaitable[None]]
 
 
 class Forwarder:
@@ -87,6 +89,75 @@ def _is_quiet(kept: Http1Connection) -> bool:
         return False
 
 
+async def relay_refusal(
+    client: Http1Connection, upstream: Http1Connection, response: h11.Response, stall_seconds: float
+) -> None:
+    """An upstream's own answer to a WebSocket handshake, headers and body, instead of a 101 (RFC 6455 §4.1).
+
+    ``stall_seconds`` bounds each wait for more of it. Raises ConnectionLost when the client left, or when its answer
+    was cut off; the connection is closed then.
+    """
+
+    async def carry() -> None:
+        while True:
+            event: object = None
+            with trio.move_on_after(stall_seconds):
+                event = await upstream.next_event()
+            if isinstance(event, h11.Data):
+                await client.send(event)
+            elif isinstance(event, h11.EndOfMessage):
+                await client.send(h11.EndOfMessage(headers=http1.trailers(event.headers)))
+                return
+            elif event is None:
+                raise ConnectionLost("the upstream stalled in its answer")
+
+    await client.send(http1.client_response(response, close=True))
+    try:
+        await _together(carry, partial(watch_client, client))
+    except (Refused, ConnectionLost) as error:
+        client.transport.close()
+        raise ConnectionLost("the answer was cut off") from error
+
+
+async def watch_client(client: Http1Connection) -> None:
+    """Raise ConnectionLost when a client that waits for its answer goes away.
+
+    Its next request may arrive meanwhile; of that no more is read than a head may have, and after it nothing is seen.
+    """
+    try:
+        event = await client.next_event()
+    except Refused:
+        # Bytes after the last request that this connection may carry; it ends with this answer anyway.
+        return
+    while event is h11.PAUSED:
+        if len(client.trailing()) >= http1.HEAD_LIMIT:
+            return
+        data = await client.transport.receive_some()
+        if not data:
+            break
+        client.h11.receive_data(data)
+    raise ConnectionLost("the client went away")
+
+
+async def _together(carry: Task, beside: Task) -> None:
+    """Run both; the end of ``carry`` ends both, and so does the first WsproxyError of either, which is raised."""
+    faults: list[WsproxyError] = []
+    async with trio.open_nursery() as nursery:
+
+        async def guarded(task: Task) -> None:
+            try:
+                await task()
+            except WsproxyError as error:
+                faults.append(error)
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(guarded, beside)
+        await guarded(carry)
+        nursery.cancel_scope.cancel()
+    if faults:
+        raise faults[0]
+
+
 class _NoAnswer(WsproxyError):
     """The upstream's connection ended before any answer."""
 
@@ -98,8 +169,7 @@ class _UpstreamDeaf(WsproxyError):
 class _Exchange:
     """One request and its answer.
 
-    Two tasks: one sends the request and then watches whether the client stays, the other carries the answer. The
-    first fault of either ends both; the answer's end ends both too.
+    Two tasks: one sends the request and then watches whether the client stays, the other carries the answer.
     """
 
     def __init__(
@@ -114,28 +184,18 @@ class _Exchange:
         self._head_seconds = head_seconds
         self._head_scope = trio.CancelScope()
         self._heard = False
-        self._fault: WsproxyError | None = None
 
     async def run(self) -> None:
         """Raises as `Forwarder.forward` does, and _NoAnswer."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guard, self._carry_request, nursery.cancel_scope)
-            await self._guard(self._carry_answer, nursery.cancel_scope)
-            nursery.cancel_scope.cancel()
-        if self._fault is None:
-            return
-        if not isinstance(self._fault, ConnectionLost) and self._client.h11.our_state is not h11.SEND_RESPONSE:
-            self._cut_off()
-            raise ConnectionLost("the answer was cut off") from self._fault
-        raise self._fault
-
-    async def _guard(self, task: Callable[[], Awaitable[None]], both: trio.CancelScope) -> None:
         try:
-            await task()
-        except WsproxyError as error:
-            if self._fault is None:
-                self._fault = error
-            both.cancel()
+            await _together(self._carry_answer, self._carry_request)
+        except ConnectionLost:
+            raise
+        except WsproxyError as fault:
+            if self._client.h11.our_state is h11.SEND_RESPONSE:
+                raise
+            self._cut_off()
+            raise ConnectionLost("the answer was cut off") from fault
 
     async def _carry_request(self) -> None:
         try:
@@ -149,7 +209,7 @@ class _Exchange:
             return
         finally:
             self._head_scope.deadline = trio.current_time() + self._head_seconds
-        await self._watch_client()
+        await watch_client(self._client)
 
     async def _carry_request_body(self) -> None:
         while True:
@@ -159,16 +219,6 @@ class _Exchange:
                 return
             if isinstance(event, h11.Data):
                 await self._to_upstream(event)
-
-    async def _watch_client(self) -> None:
-        try:
-            event = await self._client.next_event()
-        except Refused:
-            # Bytes after the last request that this connection may carry; it ends with this answer anyway.
-            return
-        if isinstance(event, h11.ConnectionClosed):
-            raise ConnectionLost("the client went away")
-        # Paused: the client has sent its next request already, so its end cannot be seen from here.
 
     async def _carry_answer(self) -> None:
         with self._head_scope:

@@ -4,6 +4,7 @@ Owns: one connection's loop. Answers nothing by itself, changes nothing.
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 import h11
 import trio
@@ -44,12 +45,17 @@ async def _serve_one(connection: Http1Connection, answer: Answer) -> bool:
         if not isinstance(request, h11.Request):
             return False
         http1.check_framing(request)
+        bodyless = http1.is_bodyless(request)
+        if bodyless:
+            await connection.next_event()  # the request's end
     except Refused as refused:
         if connection.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await connection.respond(*http1.error_response(refused.status, refused.detail))
         return False
     accept = http1.header(request.headers, b"accept") or b""
     page = answer(request.method, request.target, accept)
-    await connection.respond(h11.Response(status_code=page.status, headers=list(page.headers)), page.body)
     # A page is asked for without a body; after one that came with it, the connection ends.
-    return http1.is_bodyless(request) and connection.start_next_cycle()
+    headers = list(page.headers) if bodyless else [*page.headers, (b"Connection", b"close")]
+    phrase = HTTPStatus(page.status).phrase.encode("ascii")
+    await connection.respond(h11.Response(status_code=page.status, headers=headers, reason=phrase), page.body)
+    return bodyless and connection.start_next_cycle()

@@ -121,9 +121,22 @@ class _Session:
                 status=refused.status,
                 result=refused.result,
                 detail=refused.detail,
+                cause=_why(refused),
             )
         )
 
     async def _answer(self, refused: Refused) -> None:
         if self._client.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._client.respond(*error_response(refused.status, refused.detail, refused.headers))
+
+
+def _why(refused: Refused) -> str:
+    """The innermost thing that is known to have failed."""
+    cause: BaseException | None = refused.__cause__
+    while cause is not None and (inner := _first(cause)) is not None:
+        cause = inner
+    return "" if cause is None else str(cause)
+
+
+def _first(error: BaseException) -> BaseException | None:
+    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__

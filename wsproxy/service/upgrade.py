@@ -13,7 +13,6 @@ from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, forma
 from wsproxy.extensions.permessage_deflate import Agreement, NegotiationError, accept, confirm, mirror, offer
 from wsproxy.gateway.routing import check_origin
 from wsproxy.network.http1_connection import Http1Connection
-from wsproxy.protocol import http1
 from wsproxy.protocol.opening import (
     ClientRequest,
     UpstreamAnswer,
@@ -23,6 +22,7 @@ from wsproxy.protocol.opening import (
     upstream_request,
 )
 from wsproxy.service.connecting import UpstreamConnection, connect
+from wsproxy.service.forward import relay_refusal
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.tunnel import Opened, run_tunnel
 from wsproxy.settings.tree import Compression, Route
@@ -78,7 +78,7 @@ class Attempt:
         response = await _exchange(upstream.http, request, route.timeouts.handshake_seconds)
         if isinstance(response, h11.Response):
             self._count("rejected_by_upstream")
-            await _relay_refusal(self._client, upstream.http, response)
+            await relay_refusal(self._client, upstream.http, response, route.timeouts.handshake_seconds)
             return
         if self._proxy.draining:
             raise going_away()
@@ -123,18 +123,6 @@ async def _exchange(
         except ConnectionLost as error:
             raise Refused(502, "rejected_by_upstream", "the upstream closed before it answered") from error
     raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
-
-
-async def _relay_refusal(client: Http1Connection, upstream: Http1Connection, response: h11.Response) -> None:
-    """The upstream's own answer, headers and body, instead of a 101."""
-    await client.send(http1.client_response(response, close=True))
-    while True:
-        event = await upstream.next_event()
-        if isinstance(event, h11.Data):
-            await client.send(h11.Data(data=bytes(event.data)))
-        elif isinstance(event, h11.EndOfMessage):
-            await client.send(h11.EndOfMessage(headers=http1.trailers(event.headers)))
-            return
 
 
 def _confirm(asked: ExtensionItem | None, answer: UpstreamAnswer, compression: Compression) -> Agreement | None:

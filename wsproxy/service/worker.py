@@ -7,8 +7,8 @@ Invariants: `ready` is logged once every listener accepts; a drain ends within i
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import trio
@@ -48,7 +48,8 @@ class _Worker:
         self._ready = False
 
     async def run(self) -> None:
-        with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with ExitStack() as stack:
+            signals = stack.enter_context(_ending_signals())
             stack.callback(self._proxy.switchboard.close)
             await self._open_listeners(stack)
             async with trio.open_nursery() as nursery:
@@ -110,7 +111,25 @@ class _Worker:
                 await trio.sleep_until(started + spread * number / len(tunnels))
                 self._proxy.switchboard.drain(tunnel, shutdown.close_code)
             await self._proxy.last_session_over()
+        for tunnel in list(self._proxy.tunnels):
+            self._proxy.switchboard.cut(tunnel, shutdown.close_code)
         over.cancel()
+
+
+@contextmanager
+def _ending_signals() -> Iterator[AsyncIterator[int]]:
+    """TERM and INT as they come; afterwards they are ignored, so that a late one does not spoil the exit code."""
+    ending = (signal.SIGTERM, signal.SIGINT)
+    # The receiver puts back what it found. Blocked meanwhile, a signal waits instead of being ignored.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        for each in ending:
+            signal.signal(each, signal.SIG_IGN)
+        with trio.open_signal_receiver(*ending) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
+            yield signals
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
 
 
 def _warn_exhausted(error: OSError) -> None:

@@ -6,8 +6,12 @@ Invariant: an empty value stands in for one that was refused already, and is not
 
 from wsproxy.extensions.engines import level_problem, strategy_problem
 from wsproxy.settings.addresses import TcpAddress, parse_address
+from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.problems import Problems, did_you_mean, join
 from wsproxy.settings.tree import LegCompression, Route, Settings, Upstream
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def cross_check(settings: Settings, problems: Problems) -> None:
@@ -22,6 +26,7 @@ def cross_check(settings: Settings, problems: Problems) -> None:
         _check_route(f"routes[{index}]", route, settings, problems)
     for name, upstream in settings.upstreams.items():
         _check_upstream(join("upstreams", name), upstream, problems)
+    _refuse_loops(settings, problems)
 
 
 def _refuse_duplicates(array: str, member: str, values: list[str], problems: Problems) -> None:
@@ -43,6 +48,23 @@ def _check_binds(settings: Settings, problems: Problems) -> None:
         other = taken.setdefault(str(address), path)
         if other != path:
             problems.add(path, f"{bind!r} is already {other}")
+
+
+def _refuse_loops(settings: Settings, problems: Problems) -> None:
+    """An endpoint that is one of our own listeners would connect to itself until no descriptor is left."""
+    for index, listener in enumerate(settings.listeners):
+        address = parse_address(listener.bind) if listener.bind else None
+        if not isinstance(address, TcpAddress) or address.port == 0:
+            continue
+        hosts = _LOOPBACK | {address.host} if address.host in _EVERYWHERE else {address.host}
+        for name, upstream in settings.upstreams.items():
+            for number, url in enumerate(upstream.endpoints):
+                endpoint = parse_endpoint(url) if url else None
+                if endpoint is None:
+                    continue
+                if endpoint.unix_path is None and endpoint.port == address.port and endpoint.host in hosts:
+                    path = f"{join('upstreams', name)}.endpoints[{number}]"
+                    problems.add(path, f"{url!r} is this proxy itself, listeners[{index}].bind")
 
 
 def _check_route(path: str, route: Route, settings: Settings, problems: Problems) -> None:

@@ -71,6 +71,8 @@ class HandshakeRefused:
     status: int
     result: str
     detail: str
+    cause: str = ""
+    """Why, in the words of what failed; empty if nothing is known. For the operator, never for the client."""
 
 
 def log_tunnel_closed(closed: TunnelClosed) -> None:
@@ -119,6 +121,7 @@ def log_handshake_refused(refused: HandshakeRefused) -> None:
         "status": refused.status,
         "result": refused.result,
         "detail": _cut(refused.detail),
+        "cause": _cut(refused.cause) or None,
     }
     _write("refused", fields)
 
