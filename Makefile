@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib lock clean
+.PHONY: help demo test lint types layers unit test-zlib world bench bench-engines lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
 	@echo "make test   everything that CI checks"
 	@echo "make test-zlib  the tests with neither isal nor zlib-ng installed"
+	@echo "make world      every make of client and upstream, every combination"
+	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
+	@echo "make bench-engines  engines, levels and windows on several kinds of payload"
 	@echo "make lock   renew the lock files from pyproject.toml"
 
 .venv/runtime.stamp: pyproject.toml requirements.lock
@@ -49,6 +52,28 @@ test-zlib: .venv-zlib/dev.stamp
 	.venv-zlib/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
+# Every make of client with every make of upstream, in every combination: half an hour. `make test` holds a small part.
+world: .venv/dev.stamp
+	tests/world/install.sh
+	WORLD_MATRIX=full $(BIN)/python -m pytest tests/world
+
+.venv-bench/stamp: benchmarks/peers/python/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv-mitmproxy/stamp: benchmarks/peers/mitmproxy/requirements.txt
+	$(PYTHON) -m venv .venv-mitmproxy
+	-.venv-mitmproxy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+bench: .venv/runtime.stamp .venv-bench/stamp .venv-mitmproxy/stamp
+	-cd benchmarks/peers/node && npm ci --silent --no-audit --no-fund
+	$(BIN)/python -m benchmarks --report docs/performance.md
+
+bench-engines: .venv/runtime.stamp
+	$(BIN)/python -m benchmarks.engines
+
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
@@ -56,4 +81,4 @@ lock:
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-lock .venv-zlib build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-lock .venv-zlib .venv-bench .venv-mitmproxy build dist .mypy_cache .ruff_cache .pytest_cache
