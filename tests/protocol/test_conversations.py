@@ -83,7 +83,7 @@ def converse(joined: Joined, script: list[Said]) -> None:
     sizes=chunkings(),
     fast_lane=st.booleans(),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(200, settings().max_examples), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_conversation_arrives_as_it_was_said(
     script: list[Said],
     client: Agreement | None,

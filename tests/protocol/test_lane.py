@@ -91,7 +91,7 @@ def told(joined: Joined) -> object:
     seed=st.integers(0, 2**32),
     cuts=st.integers(0, 6),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=max(400, settings().max_examples), deadline=None)
 def test_lane_law(
     stream: list[tuple[int, bytes, int, bool]],
     side: Side,
