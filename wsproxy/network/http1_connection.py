@@ -47,6 +47,9 @@ class Http1Connection:
                 raise self._fault(error) from error
             if isinstance(event, h11.Request):
                 self._asked_head = event.method == b"HEAD"
+            if isinstance(event, h11.ConnectionClosed) and self._role is h11.CLIENT:
+                # h11 gives this for ever, and nobody who waits for an answer could do anything else with it.
+                raise ConnectionLost("the upstream ended the connection")
             if isinstance(event, h11.Event):
                 check_head(event, from_client=self._role is h11.SERVER)
                 return event

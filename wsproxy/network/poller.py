@@ -12,6 +12,8 @@ READ = 1
 WRITE = 2
 BROKEN = 4
 """Reset or hung up: told even where neither reading nor writing was asked for."""
+LEFT = 8
+"""The far end has ended its output. Only where asked for, and where the system can tell without reading."""
 
 MAX_EVENTS = 256
 
@@ -48,8 +50,8 @@ class SelectorsPoller:
         return number
 
     def register(self, fd: int, wants: int) -> None:
-        if wants:
-            self._selector.register(fd, wants)
+        if wants & (READ | WRITE):
+            self._selector.register(fd, wants & (READ | WRITE))
 
     def modify(self, fd: int, wants: int) -> None:
         self.unregister(fd)
@@ -87,12 +89,20 @@ if sys.platform == "linux":
             self._epoll.unregister(fd)
 
         def poll(self) -> list[tuple[int, int]]:
-            return [(fd, _READY[mask]) for fd, mask in self._epoll.poll(0, MAX_EVENTS)]
+            return [
+                (fd, _READY[mask & 31] | mask >> _LEFT_SHIFT & LEFT) for fd, mask in self._epoll.poll(0, MAX_EVENTS)
+            ]
 
         def close(self) -> None:
             self._epoll.close()
 
-    _EPOLL_MASK = (0, select.EPOLLIN, select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT)
+    _LEFT_SHIFT = select.EPOLLRDHUP.bit_length() - LEFT.bit_length()
+    _EPOLL_MASK = [
+        (select.EPOLLIN if wants & READ else 0)
+        | (select.EPOLLOUT if wants & WRITE else 0)
+        | (select.EPOLLRDHUP if wants & LEFT else 0)
+        for wants in range(16)
+    ]
     _READY = [
         (READ if mask & select.EPOLLIN else 0)
         | (WRITE if mask & select.EPOLLOUT else 0)

@@ -17,7 +17,7 @@ from collections import deque
 import trio
 
 from wsproxy.errors import ConnectionLost, Side
-from wsproxy.network.poller import BROKEN, READ, WRITE, make_poller
+from wsproxy.network.poller import BROKEN, LEFT, READ, WRITE, make_poller
 from wsproxy.network.transport import Transport
 from wsproxy.protocol.relay import Relay
 
@@ -28,7 +28,7 @@ SWEEP_SECONDS = 1.0
 class _End:
     """One side of a tunnel on the board."""
 
-    __slots__ = ("broken", "fd", "half_closed", "open", "queued", "side", "transport", "tunnel", "wants")
+    __slots__ = ("broken", "fd", "half_closed", "left", "open", "queued", "side", "transport", "tunnel", "wants")
 
     def __init__(self, tunnel: "Tunnel", side: Side, transport: Transport) -> None:
         self.tunnel = tunnel
@@ -39,6 +39,8 @@ class _End:
         self.open = True
         self.half_closed = False
         self.queued = False
+        self.left = False
+        """It has ended its output, and that end lies behind bytes that are not read yet."""
         self.broken = False
         """Hung up while it was not read: what it had sent, here and in the kernel, is delivered before that counts."""
 
@@ -172,7 +174,9 @@ class Switchboard:
         relay = end.tunnel.relay
         other = end.tunnel.ends[end.side.other]
         try:
-            if ready == BROKEN:
+            if ready & LEFT:
+                end.left = True
+            if ready & ~LEFT == BROKEN:
                 # Nothing was wanted of it, so it says this alone; there may be more to read all the same.
                 end.broken = True
                 self._poller.unregister(end.fd)
@@ -245,6 +249,8 @@ class Switchboard:
         wants = WRITE if pending else 0
         if end.tunnel.relay.wants_input(end.side, not end.tunnel.ends[end.side.other].transport.pending):
             wants |= READ
+        elif not end.left:
+            wants |= LEFT
         if wants != end.wants:
             end.wants = wants
             self._poller.modify(end.fd, wants)
@@ -281,5 +287,5 @@ class Switchboard:
 
 def _is_over(tunnel: Tunnel, now: float) -> bool:
     """Its deadline has passed, or one side is gone and the other has not taken anything for as long as a close may."""
-    broken = tunnel.ends[0].broken or tunnel.ends[1].broken
-    return tunnel.relay.deadline <= now or (broken and tunnel.moved + tunnel.relay.close_seconds <= now)
+    gone = any(end.broken or end.left for end in tunnel.ends)
+    return tunnel.relay.deadline <= now or (gone and tunnel.moved + tunnel.relay.close_seconds <= now)

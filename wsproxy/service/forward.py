@@ -183,6 +183,7 @@ class _Exchange:
         self._client_is_old = request.http_version < b"1.1"
         self._head_seconds = head_seconds
         self._head_scope = trio.CancelScope()
+        self._head_sent = trio.Event()
         self._heard = False
 
     async def run(self) -> None:
@@ -203,11 +204,13 @@ class _Exchange:
                 await self._to_upstream(self._head, h11.EndOfMessage())
             else:
                 await self._to_upstream(self._head)
+                self._head_sent.set()
                 await self._carry_request_body()
         except _UpstreamDeaf:
             # It may have answered before it stopped listening: the other task finds out.
             return
         finally:
+            self._head_sent.set()
             self._head_scope.deadline = trio.current_time() + self._head_seconds
         await watch_client(self._client)
 
@@ -221,6 +224,8 @@ class _Exchange:
                 await self._to_upstream(event)
 
     async def _carry_answer(self) -> None:
+        # An end that came before the request was sent would make h11 refuse to send it.
+        await self._head_sent.wait()
         with self._head_scope:
             head = await self._final_head()
         if self._head_scope.cancelled_caught:
