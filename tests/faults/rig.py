@@ -81,7 +81,6 @@ class Rig:
         self.satisfied = False
         self._conversation = conversation
         self._ca_file = ca_file
-        self._client_address = ""
         self._client_over = trio.Event()
         self._proxy: Proxy
 
@@ -93,7 +92,6 @@ class Rig:
         seconds = STALL_SECONDS / 2 if self.plan.trouble is Trouble.STALL else 60
         self._proxy = Proxy(Generation(load(settings_text(url, seconds, self._ca_file), {})))
         near, far = tcp_pair()
-        self._client_address = "{}:{}".format(*near.getsockname())
         async with listener, trio.open_nursery() as board:
             board.start_soon(self._proxy.switchboard.serve)
             board.start_soon(self._proxy.switchboard.sweep)
@@ -131,7 +129,7 @@ class Rig:
             sock = FaultySocket(self.plan, sock.detach())
         with trio.CancelScope() as scope:
             self.plan.cancel = scope.cancel
-            await run_session(self._proxy, "public", PlainTransport(sock))
+            await run_session(self._proxy, "public", PlainTransport(sock, peer=str(self.plan)))
 
     async def _hang_up_on_stall(self, ends: trio.CancelScope) -> None:
         await self.plan.fired.wait()
@@ -141,7 +139,7 @@ class Rig:
             ends.cancel()
 
     def check(self, records: Sequence[logging.LogRecord]) -> None:
-        """The laws. ``records``: what the proxy logged since it began, also for others."""
+        """The laws. ``records``: what the proxy logged since it began, also for rigs with another plan."""
         counters = self._proxy.counters
         route = counters.routes["feed"]
         accepted = counters.handshakes["feed", "accepted"]
@@ -151,7 +149,7 @@ class Rig:
         assert all(pool.live(endpoint) == 0 for pool in counters.pools for endpoint in pool.endpoints)
         assert route.tunnels_total == accepted == sum(route.closes.values()) == sum(route.durations)
         assert accepted + refused <= 1
-        mine = [each for each in records if each.__dict__.get("fields", {}).get("client") == self._client_address]
+        mine = [each for each in records if each.__dict__.get("fields", {}).get("client") == str(self.plan)]
         assert [each.levelname for each in mine if each.levelno > logging.INFO] == []
         lines = [each.getMessage() for each in mine if each.levelno == logging.INFO]
         assert len(lines) <= 1
