@@ -2,13 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib world bench bench-engines lock clean
+.PHONY: help demo test lint types layers unit test-zlib world fuzz soak bench bench-engines lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
 	@echo "make test   everything that CI checks"
 	@echo "make test-zlib  the tests with neither isal nor zlib-ng installed"
 	@echo "make world      every make of client and upstream, every combination"
+	@echo "make fuzz       coverage-guided, FUZZ_SECONDS for each target"
+	@echo "make soak       10,000 connections, kills for SOAK_SECONDS, 2,000 conversations"
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload"
 	@echo "make lock   renew the lock files from pyproject.toml"
@@ -74,6 +76,24 @@ bench: .venv/runtime.stamp .venv-bench/stamp .venv-mitmproxy/stamp
 bench-engines: .venv/runtime.stamp
 	$(BIN)/python -m benchmarks.engines
 
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 120
+FUZZ_TARGETS := header_grammar frame_scanning inflate relay
+
+fuzz: .venv-fuzz/dev.stamp
+	for target in $(FUZZ_TARGETS); do .venv-fuzz/bin/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
+
+.venv-fuzz/dev.stamp: pyproject.toml requirements-dev.lock tests/fuzz/requirements.txt
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check -r tests/fuzz/requirements.txt
+	touch $@
+
+soak: .venv/dev.stamp
+	$(BIN)/python -m tests.soak $(SOAK_SECONDS)
+	WSPROXY_HYPOTHESIS=soak $(BIN)/python -m pytest -q tests/protocol/test_conversations.py -k arrives
+
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
@@ -81,4 +101,4 @@ lock:
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-lock .venv-zlib .venv-bench .venv-mitmproxy build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-lock .venv-zlib .venv-bench .venv-mitmproxy .venv-fuzz build dist .mypy_cache .ruff_cache .pytest_cache

@@ -58,7 +58,7 @@ class Transport(ABC):
     @property
     @abstractmethod
     def pending(self) -> int:
-        """Bytes that were written and that the kernel has not taken."""
+        """Bytes that were written and that the kernel has not taken; 0 once closed."""
 
     @abstractmethod
     def read_now(self, limit: int = READ_BYTES) -> bytes | None:
@@ -242,7 +242,7 @@ class TlsTransport(Transport):
 
     @property
     def pending(self) -> int:
-        return len(self._rest) + self._outgoing.pending + len(self._plain)
+        return 0 if self._closed else len(self._rest) + self._outgoing.pending + len(self._plain)
 
     def read_now(self, limit: int = READ_BYTES) -> bytes | None:
         if self._input_ended:
