@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib world fuzz soak bench bench-engines lock clean
+.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak bench bench-engines lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
 	@echo "make test   everything that CI checks"
 	@echo "make test-zlib  the tests with neither isal nor zlib-ng installed"
 	@echo "make world      every make of client and upstream, every combination"
+	@echo "make autobahn   the Autobahn TestSuite against every plan, into docs/conformance.md"
 	@echo "make fuzz       coverage-guided, FUZZ_SECONDS for each target"
 	@echo "make soak       10,000 connections, kills for SOAK_SECONDS, 2,000 conversations"
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
@@ -75,6 +76,10 @@ bench: .venv/runtime.stamp .venv-bench/stamp .venv-mitmproxy/stamp
 
 bench-engines: .venv/runtime.stamp
 	$(BIN)/python -m benchmarks.engines
+
+# The whole Autobahn TestSuite, which needs a Python 2.7; without one it says so and ends well. Hours.
+autobahn: .venv/dev.stamp
+	$(BIN)/python -m tests.autobahn.run --report docs/conformance.md
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120

@@ -26,6 +26,7 @@ from wsproxy.service.forward import relay_refusal
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.tunnel import Opened, run_tunnel
 from wsproxy.settings.tree import Compression, Route
+from wsproxy.telemetry.access_log import HandshakeRefused, log_handshake_refused
 
 _RETRY_AFTER_SECONDS = b"5"
 """For a client that comes while this process drains: another one will be there by then."""
@@ -78,6 +79,17 @@ class Attempt:
         response = await _exchange(upstream.http, request, route.timeouts.handshake_seconds)
         if isinstance(response, h11.Response):
             self._count("rejected_by_upstream")
+            log_handshake_refused(
+                HandshakeRefused(
+                    client=self._client.transport.peer,
+                    route=route.name,
+                    host=opening.host.decode("latin-1"),
+                    target=opening.target.decode("latin-1"),
+                    status=response.status_code,
+                    result="rejected_by_upstream",
+                    detail="the upstream's own answer",
+                )
+            )
             await relay_refusal(self._client, upstream.http, response, route.timeouts.handshake_seconds)
             return
         if self._proxy.draining:
