@@ -5,7 +5,9 @@ Owns: its command line and its protocol, as load/main.c has them. Knows no proxy
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,9 +153,13 @@ def running(
     command += ["--interval-us", str(workload.interval_us), "--most", str(workload.most)]
     command += ["--upstream-deflates", str(int(workload.upstream_deflates)), "--tls", str(int(workload.tls))]
     command += ["--record", str(record), *frame_files]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         yield Load(process)
     finally:
-        process.kill()
+        # The program is two processes, and the other one would keep the pipes open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
