@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak bench bench-engines lock clean
+.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak bench bench-engines reference lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak       10,000 connections, kills for SOAK_SECONDS, 2,000 conversations"
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload"
+	@echo "make reference  the settings' part of docs/configuration.md, from the code"
 	@echo "make lock   renew the lock files from pyproject.toml"
 
 .venv/runtime.stamp: pyproject.toml requirements.lock
@@ -98,6 +99,9 @@ fuzz: .venv-fuzz/dev.stamp
 soak: .venv/dev.stamp
 	$(BIN)/python -m tests.soak $(SOAK_SECONDS)
 	WSPROXY_HYPOTHESIS=soak $(BIN)/python -m pytest -q tests/protocol/test_conversations.py -k arrives
+
+reference: .venv/dev.stamp
+	$(BIN)/python -m wsproxy.settings.reference docs/configuration.md
 
 lock:
 	$(PYTHON) -m venv .venv-lock

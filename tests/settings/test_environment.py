@@ -9,6 +9,7 @@ from wsproxy.settings.environment import Overrides, load_file, load_settings
 from wsproxy.settings.tree import Settings
 
 FILE = """
+workers = 3
 [log]
 format = "json"
 level = "error"
@@ -33,20 +34,28 @@ def pick(settings: Settings) -> dict[str, object]:
     (upstream,) = settings.upstreams.values()
     return {
         "listen": [listener.bind for listener in settings.listeners],
-        "upstream": list(upstream.endpoints),
+        "upstream": [each.url for each in upstream.endpoints],
         "metrics": settings.metrics.listen,
         "log_format": settings.log.format,
         "log_level": settings.log.level,
+        "workers": settings.workers,
     }
 
 
-DEFAULTS = {"listen": ["127.0.0.1:8080"], "metrics": "127.0.0.1:9464", "log_format": "text", "log_level": "info"}
+DEFAULTS = {
+    "listen": ["127.0.0.1:8080"],
+    "metrics": "127.0.0.1:9464",
+    "log_format": "text",
+    "log_level": "info",
+    "workers": 1,
+}
 IN_FILE = {
     "listen": ["127.0.0.1:2", "127.0.0.1:3"],
     "upstream": ["ws://file", "ws://file2"],
     "metrics": "127.0.0.1:1",
     "log_format": "json",
     "log_level": "error",
+    "workers": 3,
 }
 IN_ENVIRONMENT = {
     "WSPROXY_LISTEN": "127.0.0.1:4",
@@ -54,6 +63,7 @@ IN_ENVIRONMENT = {
     "WSPROXY_METRICS": "127.0.0.1:5",
     "WSPROXY_LOG_FORMAT": "text",
     "WSPROXY_LOG_LEVEL": "debug",
+    "WSPROXY_WORKERS": "auto",
 }
 FROM_ENVIRONMENT = {
     "listen": ["127.0.0.1:4"],
@@ -61,6 +71,7 @@ FROM_ENVIRONMENT = {
     "metrics": "127.0.0.1:5",
     "log_format": "text",
     "log_level": "debug",
+    "workers": "auto",
 }
 
 
@@ -87,13 +98,16 @@ def test_the_environment_goes_before_the_file(file: str) -> None:
 
 
 def test_a_flag_goes_before_the_environment(file: str) -> None:
-    flags = Overrides(config=file, listen="127.0.0.1:6", upstream="ws://flag", metrics="", log_format="json")
+    flags = Overrides(
+        config=file, listen="127.0.0.1:6", upstream="ws://flag", metrics="", log_format="json", workers="2"
+    )
     assert pick(load_settings(flags, {"WSPROXY_CONFIG": "/nowhere", **IN_ENVIRONMENT})) == {
         "listen": ["127.0.0.1:6"],
         "upstream": ["ws://flag"],
         "metrics": "",
         "log_format": "json",
         "log_level": "debug",
+        "workers": 2,
     }
 
 
@@ -117,6 +131,7 @@ def test_an_upstream_completes_a_file_without_routes(tmp_path: Path) -> None:
         ("WSPROXY_UPSTREAM", "upstream"),
         ("WSPROXY_LOG_FORMAT", "log_format"),
         ("WSPROXY_LOG_LEVEL", "log_level"),
+        ("WSPROXY_WORKERS", "workers"),
     ],
 )
 def test_an_empty_variable_is_not_set(file: str, variable: str, setting: str) -> None:
@@ -145,6 +160,8 @@ def test_an_override_replaces_what_was_wrong_in_the_file(tmp_path: Path) -> None
 
 
 WRONG = [
+    (Overrides(upstream="ws://a", workers="many"), {}, "--workers: must be a whole number or 'auto', not \"many\""),
+    (Overrides(upstream="ws://a", workers="0"), {}, "--workers: must be from 1 to 1024, not 0"),
     (Overrides(upstream="ws://a", listen="8080"), {}, "--listen: '8080' has no port"),
     (Overrides(upstream="ws://a", metrics="x"), {}, "--metrics: 'x' has no port"),
     (Overrides(upstream="ftp://a"), {}, "--upstream: 'ftp://a' does not start with ws://"),

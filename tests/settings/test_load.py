@@ -9,18 +9,21 @@ from hypothesis import strategies as st
 from wsproxy.errors import BadUsage
 from wsproxy.extensions.deflate import DeflateOptions
 from wsproxy.extensions.permessage_deflate import Policy
-from wsproxy.protocol.limits import Limits
 from wsproxy.settings.load import load, read
 from wsproxy.settings.problems import Problems
 from wsproxy.settings.tree import (
+    Certificate,
     Compression,
+    Headers,
     LegCompression,
     Listener,
     Metrics,
     Route,
+    RouteLimits,
     Settings,
     Timeouts,
     Upstream,
+    WeightedUrl,
 )
 
 ROUTE = """
@@ -47,7 +50,7 @@ def test_the_least_file_is_all_defaults() -> None:
         listeners=(Listener(name="default", bind="127.0.0.1:8080"),),
         metrics=Metrics(listen="127.0.0.1:9464"),
         routes=(Route(name="feed", upstream="feed"),),
-        upstreams={"feed": Upstream(endpoints=("ws://10.0.0.1:9000",))},
+        upstreams={"feed": Upstream(endpoints=(WeightedUrl("ws://10.0.0.1:9000"),))},
     )
 
 
@@ -127,10 +130,44 @@ def test_reads_every_kind_of_value() -> None:
             client=LegCompression(enabled=True, engine="zlib", level=9, threshold=0),
             upstream=LegCompression(enabled=True, lenient=True),
         ),
-        limits=Limits(max_message_bytes=1024),
+        limits=RouteLimits(max_message_bytes=1024),
         timeouts=Timeouts(connect_seconds=0.5),
     )
     assert settings.upstreams["feed"].tls.server_name == "feed.internal"
+
+
+def test_an_endpoint_is_a_string_or_a_table() -> None:
+    text = LEAST.replace('["ws://10.0.0.1:9000"]', '["ws://a", { url = "ws://b", weight = 3 }, { url = "ws://c" }]')
+    endpoints = load(text, {}).upstreams["feed"].endpoints
+    assert endpoints == (WeightedUrl("ws://a"), WeightedUrl("ws://b", 3), WeightedUrl("ws://c", 1))
+
+
+def test_reads_tables_in_tables_and_names_with_values() -> None:
+    settings = load(
+        """
+        workers = "auto"
+        [[listeners]]
+        name = "tls"
+        bind = "127.0.0.1:0"
+        trusted_proxies = ["10.0.0.0/8", "::1", "unix"]
+        tls.certificates = [{ cert = "a.pem", key = "a.key" }, { cert = "b.pem", key = "b.key" }]
+        [[routes]]
+        name = "feed"
+        upstream = "feed"
+        match_headers = { "X-Tenant" = "${TENANT}" }
+        subprotocols = ["v1.feed"]
+        headers = { set = { "X-Env" = "prod, test" }, remove = ["Cookie"] }
+        """
+        + UPSTREAM,
+        {"TENANT": "a"},
+    )
+    assert settings.workers == "auto"
+    assert settings.listeners[0].tls.certificates == (Certificate("a.pem", "a.key"), Certificate("b.pem", "b.key"))
+    assert settings.listeners[0].trusted_proxies == ("10.0.0.0/8", "::1", "unix")
+    (route,) = settings.routes
+    assert route.match_headers == {"X-Tenant": "a"}
+    assert route.subprotocols == ("v1.feed",)
+    assert route.headers == Headers(set={"X-Env": "prod, test"}, remove=("Cookie",))
 
 
 def test_a_leg_gives_its_policy_and_options() -> None:
@@ -151,6 +188,8 @@ def test_a_leg_gives_its_policy_and_options() -> None:
     assert LegCompression().policy == Policy()
 
 
+PATH_RULE = "a path that starts with '/', in ASCII, without '?' and '#'"
+FIELD_RULE = "a header field's name (RFC 9110 §5.1)"
 IN_ROUTE = [
     ('compresion = {mode = "auto"}', "routes[0].compresion: unknown key (did you mean 'compression'?)"),
     ("zzz = 1", "routes[0].zzz: unknown key"),
@@ -212,6 +251,36 @@ IN_ROUTE = [
         "routes[0].compression.upstream.client_max_window_bits: must be from 9 to 15, not 16",
     ),
     ("compression.client.lenient = true", "routes[0].compression.client.lenient: only the upstream leg can be lenient"),
+    ('path = "feed"', f'routes[0].path: must be {PATH_RULE}, not "feed"'),
+    ('path = "/a"\npath_prefix = "/b"', "routes[0].path: goes with no path_prefix: it is the whole path"),
+    ('match_headers = { "a b" = "c" }', f'routes[0].match_headers."a b": a name is {FIELD_RULE}'),
+    ("match_headers.a = 3", "routes[0].match_headers.a: must be a string, not 3"),
+    (
+        'match_headers.a = " b"',
+        'routes[0].match_headers.a: must be printable ASCII without blanks at its ends, not " b"',
+    ),
+    (
+        'match_headers = { A = "b", a = "c" }',
+        "routes[0].match_headers: 'a' is there twice: names of header fields have no case",
+    ),
+    (
+        'subprotocols = ["a,b"]',
+        'routes[0].subprotocols[0]: must be a subprotocol\'s name (RFC 6455 §4.1), not "a,b"',
+    ),
+    (
+        'headers = { set = { X = "a" }, remove = ["x"] }',
+        "routes[0].headers: 'x' is there twice: names of header fields have no case",
+    ),
+    (
+        'headers.set = { "Sec-WebSocket-Key" = "a" }',
+        "routes[0].headers: 'Sec-WebSocket-Key' belongs to the connection or the handshake: it is the proxy's own",
+    ),
+    (
+        'headers.remove = ["te"]',
+        "routes[0].headers: 'te' belongs to the connection or the handshake: it is the proxy's own",
+    ),
+    ("limits.max_tunnels = -1", "routes[0].limits.max_tunnels: must be from 0 to 1099511627776, not -1"),
+    ("timeouts.max_age_jitter = 2", "routes[0].timeouts.max_age_jitter: must be from 0 to 1, not 2.0"),
     ("limits.max_fragments = 0", "routes[0].limits.max_fragments: must be from 1 to 2147483648, not 0"),
     ("limits.max_message_bytes = 1.5", "routes[0].limits.max_message_bytes: must be a whole number, not 1.5"),
     ("timeouts.connect_seconds = nan", "routes[0].timeouts.connect_seconds: must be from 0.001 to 86400, not NaN"),
@@ -231,8 +300,11 @@ def test_one_wrong_line_of_a_route_is_one_problem(line: str, problem: str) -> No
 
 
 NAME_RULE = "1 to 63 letters, digits, '_', '.' and '-', starting with a letter or a digit"
+FIRST = "upstreams.feed.endpoints[0]"
+BALANCES = "'least_connections', 'round_robin', 'random', 'client_hash'"
+LISTENER = '[[listeners]]\nname = "a"\nbind = "127.0.0.1:1"\n'
 ELSEWHERE = [
-    ("workers = 2" + LEAST, ["workers: unknown key"]),
+    ("worker = 2" + LEAST, ["worker: unknown key (did you mean 'workers'?)"]),
     ("", ["routes: is missing", "upstreams: is missing"]),
     ("routes = []\nupstreams = {}", ["routes: at least one is needed", "upstreams: at least one is needed"]),
     ("listeners = []" + LEAST, ["listeners: at least one is needed"]),
@@ -256,6 +328,37 @@ ELSEWHERE = [
         LEAST.replace("upstreams.feed", 'upstreams."a\\nb"'),
         [f'upstreams."a\\nb": a name is {NAME_RULE}', "routes[0].upstream: no upstream is named 'feed'"],
     ),
+    (LEAST + "weight = 1", ["upstreams.feed.weight: unknown key"]),
+    (
+        LEAST.replace('["ws', '[{ url = "ws').replace(':9000"]', ':9000", weight = 0 }]'),
+        [f"{FIRST}.weight: must be from 1 to 1000, not 0"],
+    ),
+    (
+        LEAST.replace('["ws', '[{ uri = "ws').replace(':9000"]', ':9000" }]'),
+        [f"{FIRST}.uri: unknown key (did you mean 'url'?)", f"{FIRST}.url: is missing"],
+    ),
+    (LEAST.replace('"ws://10.0.0.1:9000"', "3"), [f"{FIRST}: must be a string or a table, not 3"]),
+    (LEAST + 'tls.client_cert = "a"', ["upstreams.feed.tls: client_cert and client_key go together"]),
+    (
+        LEAST + 'balance = "leastconn"',
+        [f"upstreams.feed.balance: must be one of {BALANCES}, not \"leastconn\" (did you mean 'least_connections'?)"],
+    ),
+    (
+        LISTENER + 'trusted_proxies = ["10.0.0.1/8"]' + LEAST,
+        ["listeners[0].trusted_proxies[0]: 10.0.0.1/8 has host bits set"],
+    ),
+    (
+        LISTENER + 'proxy_protocol = "v1"' + LEAST,
+        ["listeners[0].proxy_protocol: needs trusted_proxies: nobody else may speak it"],
+    ),
+    (
+        LISTENER + 'tls.client_ca = "a"' + LEAST,
+        ["listeners[0].tls.client_ca: needs tls.certificates: without one there is no TLS"],
+    ),
+    (LISTENER + 'tls.certificates = [{ cert = "a" }]' + LEAST, ["listeners[0].tls.certificates[0].key: is missing"]),
+    ('workers = "all"' + LEAST, ["workers: must be a whole number or 'auto', not \"all\""]),
+    ("workers = 0" + LEAST, ["workers: must be from 1 to 1024, not 0"]),
+    ('control.socket = "run"' + LEAST, ["control.socket: 'run' is not an absolute path"]),
     (ROUTE + LEAST, ["routes[1].name: 'feed' is already routes[0].name"]),
     (
         LEAST.replace('upstream = "feed"', 'upstream = "fed"'),
@@ -369,7 +472,7 @@ def test_variables_in_strings(text: str, environ: dict[str, str], url: str | Non
         # The characters '${' arrive as they are, and are no part of a URL.
         assert "${B}" in problems(file, environ)[0]
     else:
-        assert load(file, environ).upstreams["feed"].endpoints == (url,)
+        assert load(file, environ).upstreams["feed"].endpoints == (WeightedUrl(url),)
 
 
 @pytest.mark.parametrize(

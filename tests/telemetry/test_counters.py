@@ -11,7 +11,7 @@ from wsproxy.extensions.engines import EngineUnavailable, available, choose
 from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import FIELDS, Direction, Tally
-from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream
+from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
 from wsproxy.telemetry.counters import (
     DURATION_BOUNDS,
     NO_ROUTE,
@@ -54,7 +54,7 @@ def values(tally: Tally) -> tuple[int, ...]:
 SETTINGS = Settings(
     listeners=(Listener(name="public", bind="127.0.0.1:0"), Listener(name="inside", bind="unix:/run/a.sock")),
     routes=(Route(name="feed", upstream="backend"), Route(name="chat", upstream="backend")),
-    upstreams={"backend": Upstream(endpoints=("ws://a", "ws://b"))},
+    upstreams={"backend": Upstream(endpoints=(WeightedUrl("ws://a"), WeightedUrl("ws://b")))},
 )
 
 

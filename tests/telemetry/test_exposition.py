@@ -15,7 +15,7 @@ from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Tally
 from wsproxy.settings.endpoints import parse_endpoint
-from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream
+from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
 from wsproxy.telemetry.counters import NO_ROUTE, Counters, Tallies
 from wsproxy.telemetry.exposition import make_registry, render
 
@@ -77,7 +77,7 @@ def counters() -> Counters:
                     compression=Compression(client=LegCompression(enabled=True, engine="zlib")),
                 ),
             ),
-            upstreams={"backend": Upstream(endpoints=("ws://a:1", "ws://b:2"))},
+            upstreams={"backend": Upstream(endpoints=(WeightedUrl("ws://a:1"), WeightedUrl("ws://b:2")))},
         ),
         [pool],
     )

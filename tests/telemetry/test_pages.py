@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from wsproxy.settings.tree import Route, Settings, Upstream
+from wsproxy.settings.tree import Route, Settings, Upstream, WeightedUrl
 from wsproxy.telemetry.counters import Counters
 from wsproxy.telemetry.exposition import make_registry
 from wsproxy.telemetry.pages import respond
@@ -13,7 +13,8 @@ from wsproxy.telemetry.pages import respond
 REGISTRY: CollectorRegistry = make_registry(
     Counters(
         Settings(
-            routes=(Route(name="feed", upstream="feed"),), upstreams={"feed": Upstream(endpoints=("ws://127.0.0.1:1",))}
+            routes=(Route(name="feed", upstream="feed"),),
+            upstreams={"feed": Upstream(endpoints=(WeightedUrl("ws://127.0.0.1:1"),))},
         )
     )
 )

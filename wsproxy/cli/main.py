@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--listen", metavar="ADDR", help="where clients connect (127.0.0.1:8080)")
     run.add_argument("--upstream", metavar="URL", help="where the upstream listens")
     run.add_argument("--metrics", metavar="ADDR", help="the read-only pages (127.0.0.1:9464); '' turns them off")
+    run.add_argument("--workers", metavar="N", help="processes that serve, or auto: one for each core (1)")
     run.add_argument("--log-format", metavar="FORMAT", help="text or json")
     run.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
     run.set_defaults(command=_run)
@@ -95,6 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
         metrics=arguments.metrics,
         log_format=arguments.log_format,
         log_level=arguments.log_level,
+        workers=arguments.workers,
     )
     settings = load_settings(flags, os.environ)
     # Trio and the rest are loaded only once it is known what to run.

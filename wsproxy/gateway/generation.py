@@ -45,7 +45,7 @@ class Generation:
 
 
 def _group(name: str, upstream: Upstream) -> Group:
-    endpoints = [parse_endpoint(url) for url in upstream.endpoints]
+    endpoints = [parse_endpoint(each.url) for each in upstream.endpoints]
     tls = make_upstream_tls(upstream.tls.ca) if any(each.tls for each in endpoints) else None
     return Group(Pool(name, endpoints, upstream.balance), tls, upstream.tls.server_name)
 

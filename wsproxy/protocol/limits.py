@@ -48,3 +48,20 @@ class Limits:
             "maximum": 2**30,
         },
     )
+    messages_per_second: int = field(
+        default=0,
+        metadata={
+            "doc": "Messages a second that the client of one tunnel may send. More: close code 1008. 0: no cap.",
+            "minimum": 0,
+            "maximum": 2**40,
+        },
+    )
+    bytes_per_second: int = field(
+        default=0,
+        metadata={
+            "doc": "Bytes a second on the wire that the client of one tunnel may send. More: close code 1008. "
+            "0: no cap.",
+            "minimum": 0,
+            "maximum": 2**40,
+        },
+    )

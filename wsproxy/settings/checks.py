@@ -8,9 +8,17 @@ from wsproxy.extensions.engines import level_problem, strategy_problem
 from wsproxy.settings.addresses import TcpAddress, parse_address
 from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.problems import Problems, did_you_mean, join
-from wsproxy.settings.tree import LegCompression, Route, Settings, Upstream
+from wsproxy.settings.tree import LegCompression, Listener, Route, Settings, Upstream
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
+_CONNECTION_FIELDS = frozenset(
+    {
+        *("connection", "upgrade", "te", "trailer", "transfer-encoding", "content-length", "keep-alive"),
+        *("proxy-connection", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions"),
+        *("sec-websocket-accept", "sec-websocket-protocol"),
+    }
+)
+"""What frames a message, belongs to one connection or is negotiated is the proxy's own (RFC 9110 §7.6.1)."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -22,6 +30,8 @@ def cross_check(settings: Settings, problems: Problems) -> None:
     _refuse_duplicates("listeners", ".name", [listener.name for listener in settings.listeners], problems)
     _refuse_duplicates("routes", ".name", [route.name for route in settings.routes], problems)
     _check_binds(settings, problems)
+    for index, listener in enumerate(settings.listeners):
+        _check_listener(f"listeners[{index}]", listener, problems)
     for index, route in enumerate(settings.routes):
         _check_route(f"routes[{index}]", route, settings, problems)
     for name, upstream in settings.upstreams.items():
@@ -58,7 +68,7 @@ def _refuse_loops(settings: Settings, problems: Problems) -> None:
             continue
         hosts = _LOOPBACK | {address.host} if address.host in _EVERYWHERE else {address.host}
         for name, upstream in settings.upstreams.items():
-            for number, url in enumerate(upstream.endpoints):
+            for number, url in enumerate(each.url for each in upstream.endpoints):
                 endpoint = parse_endpoint(url) if url else None
                 if endpoint is None:
                     continue
@@ -67,10 +77,26 @@ def _refuse_loops(settings: Settings, problems: Problems) -> None:
                     problems.add(path, f"{url!r} is this proxy itself, listeners[{index}].bind")
 
 
+def _check_listener(path: str, listener: Listener, problems: Problems) -> None:
+    if listener.tls.client_ca and not listener.tls.certificates:
+        problems.add(f"{path}.tls.client_ca", "needs tls.certificates: without one there is no TLS")
+    if listener.proxy_protocol != "off" and not listener.trusted_proxies:
+        problems.add(f"{path}.proxy_protocol", "needs trusted_proxies: nobody else may speak it")
+
+
 def _check_route(path: str, route: Route, settings: Settings, problems: Problems) -> None:
     if route.upstream and settings.upstreams and route.upstream not in settings.upstreams:
         guess = did_you_mean(route.upstream, settings.upstreams)
         problems.add(f"{path}.upstream", f"no upstream is named {route.upstream!r}{guess}")
+    if route.path and route.path_prefix != "/":
+        problems.add(f"{path}.path", "goes with no path_prefix: it is the whole path")
+    _refuse_same_fields(f"{path}.match_headers", list(route.match_headers), problems)
+    _refuse_same_fields(f"{path}.headers", [*route.headers.set, *route.headers.remove], problems)
+    for name in (*route.headers.set, *route.headers.remove):
+        if name.lower() in _CONNECTION_FIELDS:
+            problems.add(
+                f"{path}.headers", f"{name!r} belongs to the connection or the handshake: it is the proxy's own"
+            )
     compression = route.compression
     if compression.mode == "passthrough" and not (compression.client.enabled and compression.upstream.enabled):
         problems.add(
@@ -80,6 +106,14 @@ def _check_route(path: str, route: Route, settings: Settings, problems: Problems
         problems.add(f"{path}.compression.client.lenient", "only the upstream leg can be lenient")
     _check_leg(f"{path}.compression.client", compression.client, problems)
     _check_leg(f"{path}.compression.upstream", compression.upstream, problems)
+
+
+def _refuse_same_fields(path: str, names: list[str], problems: Problems) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            problems.add(path, f"{name!r} is there twice: names of header fields have no case")
+        seen.add(name.lower())
 
 
 def _check_leg(path: str, leg: LegCompression, problems: Problems) -> None:
@@ -92,4 +126,6 @@ def _check_leg(path: str, leg: LegCompression, problems: Problems) -> None:
 def _check_upstream(path: str, upstream: Upstream, problems: Problems) -> None:
     if not upstream.endpoints:
         problems.add(f"{path}.endpoints", "at least one is needed")
-    _refuse_duplicates(f"{path}.endpoints", "", list(upstream.endpoints), problems)
+    _refuse_duplicates(f"{path}.endpoints", "", [each.url for each in upstream.endpoints], problems)
+    if bool(upstream.tls.client_cert) != bool(upstream.tls.client_key):
+        problems.add(f"{path}.tls", "client_cert and client_key go together")

@@ -5,6 +5,7 @@ logging; the environment is a parameter.
 Invariant: a problem is told under the name by which the value came: a flag, a variable, or the file and its path.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from wsproxy.settings.load import Document, interpolate, parse_toml, read
 from wsproxy.settings.problems import Problems, join
 from wsproxy.settings.tree import Settings
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _SECTIONS = (("metrics", "metrics", "listen"), ("log_format", "log", "format"), ("log_level", "log", "level"))
 """Overrides that replace one key of one table: field of `Overrides`, table, key."""
 
@@ -28,6 +30,7 @@ class Overrides:
     metrics: str | None = None
     log_format: str | None = None
     log_level: str | None = None
+    workers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,9 @@ def _override(document: Document, given: Mapping[str, _Given], problems: Problem
         table = document.setdefault(section, {}) if name in given else None
         if isinstance(table, dict):
             put(f"{section}.{key}", table, key, given[name].value, given[name].source)
+    if "workers" in given:
+        said = given["workers"].value
+        put("workers", document, "workers", int(said) if _NUMBER.fullmatch(said) else said, given["workers"].source)
     listen, upstream = given.get("listen"), given.get("upstream")
     if listen is not None:
         put("listeners", document, "listeners", [{"name": "default", "bind": listen.value}], listen.source)

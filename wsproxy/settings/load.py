@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsproxy.errors import BadUsage
+from wsproxy.settings.about import default_of
 from wsproxy.settings.checks import cross_check
 from wsproxy.settings.problems import Problems, did_you_mean, join, show
 from wsproxy.settings.tree import Settings
@@ -121,12 +122,14 @@ class _Reader:
         default = _default(item, hint) if base is None else getattr(base, item.name)
         if item.name in raw:
             return self._value(hint, raw[item.name], where, item.metadata, default)
-        if base is None and item.default is MISSING:
+        if base is None and default_of(item) is MISSING:
             self._problems.add(where, "is missing")
         return default
 
     def _value(self, hint: Any, raw: Any, path: str, rules: Mapping[str, Any], default: Any) -> Any:
         if isinstance(hint, type) and is_dataclass(hint):
+            if "shorthand" in rules and not isinstance(raw, dict):
+                return self._from_shorthand(hint, rules["shorthand"], raw, path)
             return self.table(hint, raw, path, default)
         origin = get_origin(hint)
         if origin is tuple:
@@ -144,6 +147,12 @@ class _Reader:
             return self._scalar(number, raw, path, rules, default, or_word=f" or '{get_args(word)[0]}'")
         return self._scalar(hint, raw, path, rules, default)
 
+    def _from_shorthand(self, cls: type, key: str, raw: Any, path: str) -> Any:
+        rules = next(item.metadata for item in fields(cls) if item.name == key)
+        if path in self._problems.found:
+            return cls(**{key: ""})
+        return cls(**{key: self._scalar(str, raw, path, rules, "", or_word=" or a table")})
+
     def _array(self, element: Any, raw: Any, path: str, rules: Mapping[str, Any], default: Any) -> Any:
         if not isinstance(raw, list):
             self._wrong_type(path, "an array", raw)
@@ -158,7 +167,8 @@ class _Reader:
         for key in raw:
             if not re.fullmatch(rules["pattern"], key):
                 self._problems.add(join(path, key), f"a name is {rules['hint']}")
-        return {key: self._value(element, item, join(path, key), {}, None) for key, item in raw.items()}
+        values, blank = rules.get("values", {}), "" if element is str else None
+        return {key: self._value(element, item, join(path, key), values, blank) for key, item in raw.items()}
 
     def _choice(self, choices: tuple[str, ...], raw: Any, path: str, default: Any) -> Any:
         if raw in choices:
@@ -188,8 +198,9 @@ class _Reader:
 
 def _default(item: Field[Any], hint: Any) -> Any:
     """What an absent key means; a required one is stood in for by an empty value, so that reading can go on."""
-    if item.default is not MISSING:
-        return item.default
+    default = default_of(item)
+    if default is not MISSING:
+        return default
     if hint is str:
         return ""
     return () if get_origin(hint) is tuple else {}

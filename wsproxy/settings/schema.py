@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from wsproxy.settings.about import default_of
 from wsproxy.settings.tree import Settings
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -30,13 +31,13 @@ def _table(cls: type, default: object = None) -> dict[str, Any]:
     hints = get_type_hints(cls)
     members = fields(cls)
     properties = {item.name: _member(hints[item.name], item, default) for item in members}
-    required = [item.name for item in members if item.default is MISSING]
+    required = [item.name for item in members if default_of(item) is MISSING]
     table = {"type": "object", "additionalProperties": False, "properties": properties}
     return {**table, "required": required} if required else table
 
 
 def _member(hint: Any, item: Field[Any], default: object) -> dict[str, Any]:
-    value = item.default if default is None else getattr(default, item.name)
+    value = default_of(item) if default is None else getattr(default, item.name)
     said = {"description": item.metadata["doc"], **_type(hint, item.metadata, value)}
     if value is not MISSING and not is_dataclass(value):
         said["default"] = _plain(value)
@@ -46,6 +47,8 @@ def _member(hint: Any, item: Field[Any], default: object) -> dict[str, Any]:
 def _type(hint: Any, rules: Mapping[str, Any], default: object) -> dict[str, Any]:
     origin = get_origin(hint)
     if isinstance(hint, type) and is_dataclass(hint):
+        if "shorthand" in rules:
+            return {"anyOf": [{"type": "string"}, _table(hint)]}
         return _table(hint, default if is_dataclass(default) else None)
     if origin is tuple:
         return {"type": "array", "items": _type(get_args(hint)[0], rules, None)}
@@ -54,10 +57,11 @@ def _type(hint: Any, rules: Mapping[str, Any], default: object) -> dict[str, Any
     if origin in (Union, UnionType):
         return {"anyOf": [_type(each, rules, None) for each in get_args(hint)]}
     if origin is Mapping:
-        names = {"pattern": f"^{rules['pattern']}$"}
-        return {"type": "object", "propertyNames": names, "additionalProperties": _type(get_args(hint)[1], {}, None)}
+        names = {"pattern": f"^({rules['pattern']})$"}
+        values = _type(get_args(hint)[1], rules.get("values", {}), None)
+        return {"type": "object", "propertyNames": names, "additionalProperties": values}
     if "pattern" in rules:
-        return {"anyOf": [{"type": _TYPES[hint], "pattern": f"^{rules['pattern']}$"}, _VARIABLE]}
+        return {"anyOf": [{"type": _TYPES[hint], "pattern": f"^({rules['pattern']})$"}, _VARIABLE]}
     bounds = {word: rules[word] for word in ("minimum", "maximum") if word in rules}
     return {"type": _TYPES[hint], **bounds}
 

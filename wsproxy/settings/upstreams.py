@@ -1,0 +1,147 @@
+"""The settings of upstreams: their endpoints, how one is chosen, how its health is judged, how it is spoken to.
+
+Owns: their names, types, defaults, bounds and descriptions. Must never import trio, socket or logging.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wsproxy.settings.about import DAY, MOST, PATH_HINT, PATH_PATTERN, about
+from wsproxy.settings.endpoints import parse_endpoint
+
+Balance = Literal["least_connections", "round_robin", "random", "client_hash"]
+HealthMode = Literal["off", "passive", "tcp", "http", "websocket"]
+SentProxyProtocol = Literal["off", "v1", "v2"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedUrl:
+    """One endpoint. A string is the same as a table with nothing but its `url`."""
+
+    url: str = field(
+        metadata=about(
+            "`ws://` or `wss://` (`http://`, `https://`: the same) with host, port and perhaps a base path, "
+            "or `unix:/path`.",
+            parse=parse_endpoint,
+        )
+    )
+    weight: int = field(
+        default=1, metadata=about("Its share of the connections, beside the others'.", minimum=1, maximum=1000)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Which endpoints are up. When none is, handshakes get 503."""
+
+    mode: HealthMode = field(
+        default="passive",
+        metadata=about(
+            "`passive`: what becomes of clients' handshakes tells; `tcp`, `http`, `websocket`: so do probes, "
+            "which connect, want a 2xx or 3xx to a GET, or want a 101; `off`: every endpoint always counts as up."
+        ),
+    )
+    interval_seconds: float = field(
+        default=5.0, metadata=about("Seconds between the probes of an endpoint.", minimum=0.1, maximum=DAY)
+    )
+    timeout_seconds: float = field(
+        default=2.0, metadata=about("Seconds that a probe may take.", minimum=0.01, maximum=DAY)
+    )
+    rise: int = field(
+        default=2, metadata=about("Good probes in a row that bring an endpoint up.", minimum=1, maximum=1000)
+    )
+    fall: int = field(
+        default=3,
+        metadata=about(
+            "Failures in a row, of probes or of clients' handshakes, that take an endpoint down.",
+            minimum=1,
+            maximum=1000,
+        ),
+    )
+    path: str = field(
+        default="/",
+        metadata=about(
+            "What `http` and `websocket` probes ask for, below the endpoint's base path.",
+            pattern=PATH_PATTERN,
+            hint=PATH_HINT,
+        ),
+    )
+    eject_seconds: float = field(
+        default=10.0,
+        metadata=about(
+            "Seconds that an endpoint stays down after clients' handshakes failed there; then it is tried again, and "
+            "the next failure ejects it for twice as long, up to ten times.",
+            minimum=0.1,
+            maximum=DAY,
+        ),
+    )
+    close_tunnels: bool = field(
+        default=False,
+        metadata=about(
+            "Close the tunnels of an endpoint that probes take down, with 1001 to the upstream and 1011 to the client."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """TLS to `wss://` and `https://` endpoints. Certificates are always verified. Files are read again on reload."""
+
+    ca: str = field(default="", metadata=about("Path of a PEM file of trusted CAs. Empty: the system's."))
+    server_name: str = field(
+        default="", metadata=about("The name to ask for and to verify. Empty: the endpoint's own host.")
+    )
+    client_cert: str = field(
+        default="", metadata=about("Path of a PEM file: the certificate to present, and its chain. Empty: none.")
+    )
+    client_key: str = field(default="", metadata=about("Path of a PEM file: that certificate's private key."))
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A named group of endpoints that serve the same thing."""
+
+    endpoints: tuple[WeightedUrl, ...] = field(
+        metadata=about(
+            "URLs, or tables `{ url = URL, weight = N }`. A URL is `ws://` or `wss://` (`http://`, `https://`: the "
+            "same) with host, port and perhaps a base path, or `unix:/path`.",
+            shorthand="url",
+        )
+    )
+    balance: Balance = field(
+        default="least_connections",
+        metadata=about(
+            "Which endpoint is tried first; the others follow. `least_connections`: the fewest for its weight; "
+            "`random`: the better one of two; `client_hash`: the same one for the same client address."
+        ),
+    )
+    max_connections: int = field(
+        default=0,
+        metadata=about(
+            "Connections to one endpoint at once, per worker; when all are full, 503. 0: no cap.",
+            minimum=0,
+            maximum=MOST,
+        ),
+    )
+    slow_start_seconds: float = field(
+        default=0.0,
+        metadata=about(
+            "Seconds in which the share of an endpoint that came up grows to its full weight. 0: at once.",
+            minimum=0,
+            maximum=DAY,
+        ),
+    )
+    resolve_seconds: float = field(
+        default=30.0,
+        metadata=about(
+            "Seconds after which an endpoint's name is looked up again; live tunnels stay where they are. "
+            "0: for each connection.",
+            minimum=0,
+            maximum=DAY,
+        ),
+    )
+    proxy_protocol: SentProxyProtocol = field(
+        default="off", metadata=about("Begin each connection with the client's addresses in the PROXY protocol.")
+    )
+    health: Health = field(default=Health(), metadata=about("Which of its endpoints are up."))
+    tls: UpstreamTls = field(default=UpstreamTls(), metadata=about("TLS to its endpoints."))
