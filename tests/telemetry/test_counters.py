@@ -6,23 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.telemetry.driven import at_once, finished, pausing
 from wsproxy.errors import Side
 from wsproxy.extensions.engines import EngineUnavailable, available, choose
 from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import FIELDS, Direction, Tally
 from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
+from wsproxy.telemetry import metrics
 from wsproxy.telemetry.counters import (
-    DURATION_BOUNDS,
     NO_ROUTE,
     RESULTS,
     AgreementKey,
     Counters,
+    Pause,
     RouteCounters,
     Tallies,
     Tunnel,
     close_label,
 )
+from wsproxy.telemetry.metrics import DURATION_BOUNDS
 
 
 def new_tallies() -> Tallies:
@@ -45,6 +48,15 @@ def open_tunnel(
 
 def new_route() -> RouteCounters:
     return RouteCounters(Route(name="feed", upstream="backend"))
+
+
+def memory(route: RouteCounters) -> int:
+    return finished(route.totals(at_once))[1]
+
+
+def sums(route: RouteCounters, pause: Pause = at_once) -> dict[tuple[Side, Direction], tuple[int, ...]]:
+    legs, _ = finished(route.totals(pause))
+    return {leg: values(tally) for leg, tally in legs.items()}
 
 
 def values(tally: Tally) -> tuple[int, ...]:
@@ -73,7 +85,7 @@ def test_a_tunnels_life() -> None:
         route, agreements=(agreement, None), plans=(Plan.DEFLATE, Plan.INFLATE), codec_memory=lambda: 1000
     )
     second = open_tunnel(route, codec_memory=lambda: 24)
-    assert (route.tunnels_active, route.tunnels_total, route.codec_memory()) == (2, 2, 1024)
+    assert (route.tunnels_active, route.tunnels_total, memory(route)) == (2, 2, 1024)
     assert route.plans[Side.CLIENT, Plan.DEFLATE] == route.plans[Side.UPSTREAM, Plan.INFLATE] == 1
     assert route.agreements == {
         AgreementKey(Side.CLIENT, "permessage-deflate", "server", 12): 1,
@@ -81,7 +93,7 @@ def test_a_tunnels_life() -> None:
         AgreementKey(Side.UPSTREAM, "none", "none", 0): 2,
     }
     route.end(first, 2.5, "upstream", 1000)
-    assert (route.tunnels_active, route.tunnels_total, route.codec_memory()) == (1, 2, 24)
+    assert (route.tunnels_active, route.tunnels_total, memory(route)) == (1, 2, 24)
     route.end(second, 0.5, "proxy", None)
     assert route.closes == {("upstream", "1000"): 1, ("proxy", "1005"): 1}
     assert (sum(route.durations), route.duration_seconds) == (2, 3.0)
@@ -183,7 +195,7 @@ def test_totals_are_exact_and_never_fall(steps: list[tuple[object, ...]]) -> Non
     legs = [(side, direction) for side in Side for direction in Direction]
     expected = {leg: dict.fromkeys(FIELDS, 0) for leg in legs}
     live: list[tuple[Tunnel, Tallies]] = []
-    before = {leg: values(route.totals(*leg)) for leg in legs}
+    before = sums(route)
     for step in steps:
         match step:
             case ("open",):
@@ -196,7 +208,78 @@ def test_totals_are_exact_and_never_fall(steps: list[tuple[object, ...]]) -> Non
                 tally = live[index % len(live)][1][side][direction]
                 setattr(tally, name, getattr(tally, name) + amount)
                 expected[side, direction][name] += amount
-        after = {leg: values(route.totals(*leg)) for leg in legs}
+        after = sums(route)
         assert all(new >= old for leg in legs for new, old in zip(after[leg], before[leg], strict=True))
         before = after
     assert {leg: dict(zip(FIELDS, before[leg], strict=True)) for leg in legs} == expected
+
+
+def counting(amount: int) -> Tallies:
+    tallies = new_tallies()
+    tallies[Side.CLIENT][Direction.SENT].payload_bytes = amount
+    return tallies
+
+
+def test_what_happens_between_slices_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tunnel that ends meanwhile counts with what it had in the end; one that begins counts the next time."""
+    monkeypatch.setattr("wsproxy.telemetry.counters.TUNNELS_A_SLICE", 1)
+    route = new_route()
+    first, second, third = (open_tunnel(route, counting(amount)) for amount in (1, 10, 100))
+
+    def between() -> None:
+        for tunnel in (first, third):
+            if tunnel in ended:
+                continue
+            tunnel.tallies[Side.CLIENT][Direction.SENT].payload_bytes += 1000
+            route.end(tunnel, 1.0, "client", 1000)
+            ended.append(tunnel)
+        open_tunnel(route, counting(100_000))
+
+    ended: list[Tunnel] = []
+    payload = FIELDS.index("payload_bytes")
+    # The first was summed before it went on: its thousand comes with the next snapshot.
+    assert sums(route, pausing(between))[Side.CLIENT, Direction.SENT][payload] == 1 + 10 + 1100
+    assert sums(route)[Side.CLIENT, Direction.SENT][payload] == 1001 + 10 + 1100 + 3 * 100_000
+    route.end(second, 1.0, "client", 1000)
+    assert sums(route)[Side.CLIENT, Direction.SENT][payload] == 1001 + 10 + 1100 + 3 * 100_000
+
+
+def test_another_configuration_takes_nothing_away() -> None:
+    counters = Counters(SETTINGS)
+    feed = counters.routes["feed"]
+    tunnel = open_tunnel(feed, counting(5))
+    counters.sessions_active["public"] += 1
+    changed = Route(name="feed", upstream="other")
+    counters.adopt(
+        Settings(
+            listeners=(Listener(name="new", bind="127.0.0.1:0"),),
+            routes=(changed, Route(name="more", upstream="other")),
+            upstreams={"other": Upstream(endpoints=(WeightedUrl("ws://c"),))},
+        ),
+        [],
+    )
+    assert counters.routes["feed"] is not feed
+    assert list(counters.routes) == ["feed", "more"]
+    open_tunnel(counters.routes["feed"], counting(7))
+    feed.end(tunnel, 1.0, "client", 1000)
+    told = finished(counters.snapshot(at_once))
+    assert told.number(metrics.PAYLOAD_BYTES, "feed", "client", "sent") == 12
+    assert told.series(metrics.TUNNELS) == {
+        ("feed", "backend"): 1,
+        ("feed", "other"): 1,
+        ("chat", "backend"): 0,
+        ("more", "other"): 0,
+    }
+    assert told.series(metrics.SESSIONS_ACTIVE) == {("public",): 1, ("inside",): 0, ("new",): 0}
+    assert told.number(metrics.HANDSHAKES, "more", "accepted") == 0
+    counters.adopt(SETTINGS, [])
+    assert counters.routes["feed"] is feed
+
+
+def test_reloads() -> None:
+    counters = Counters(SETTINGS)
+    for successful in (True, False):
+        counters.reloaded(successful)
+    told = finished(counters.snapshot(at_once))
+    assert told.series(metrics.RELOADS) == {("success",): 1, ("failure",): 1}
+    assert told.number(metrics.LAST_RELOAD_SUCCESSFUL) == 0

@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
+from tests.telemetry.driven import at_once, finished, taking
 from wsproxy.settings.tree import Route, Settings, Upstream, WeightedUrl
 from wsproxy.telemetry.counters import Counters
-from wsproxy.telemetry.exposition import make_registry
-from wsproxy.telemetry.pages import respond
+from wsproxy.telemetry.pages import Page
+from wsproxy.telemetry.pages import respond as respond_in_time
 
-REGISTRY: CollectorRegistry = make_registry(
+TAKE = taking(
     Counters(
         Settings(
             routes=(Route(name="feed", upstream="feed"),),
@@ -18,6 +18,10 @@ REGISTRY: CollectorRegistry = make_registry(
         )
     )
 )
+
+
+def respond(method: bytes, target: bytes, accept: bytes = b"", ready: bool = True) -> Page:
+    return finished(respond_in_time(method, target, accept, TAKE, at_once, ready))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ REGISTRY: CollectorRegistry = make_registry(
     ],
 )
 def test_pages(method: bytes, target: bytes, ready: bool, status: int, start: bytes) -> None:
-    page = respond(method, target, b"", REGISTRY, ready)
+    page = respond(method, target, b"", ready)
     headers = dict(page.headers)
     assert (page.status, page.body.startswith(start)) == (status, True)
     assert int(headers[b"Content-Length"]) == len(page.body)
@@ -48,7 +52,7 @@ def test_pages(method: bytes, target: bytes, ready: bool, status: int, start: by
 
 @pytest.mark.parametrize("target", [b"/livez", b"/readyz", b"/", b"/nothing"])
 def test_head_has_the_headers_and_no_body(target: bytes) -> None:
-    get, head = (respond(method, target, b"", REGISTRY, True) for method in (b"GET", b"HEAD"))
+    get, head = (respond(method, target, b"", True) for method in (b"GET", b"HEAD"))
     assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
     assert get.body
 
@@ -73,7 +77,7 @@ PROMETHEUS = (
     ],
 )
 def test_the_format_is_negotiated(accept: bytes, media_type: bytes) -> None:
-    page = respond(b"GET", b"/metrics", accept, REGISTRY, True)
+    page = respond(b"GET", b"/metrics", accept, True)
     assert dict(page.headers)[b"Content-Type"].split(b";")[0] == media_type
     assert page.body.endswith(b"# EOF\n") == (media_type == OPENMETRICS)
 
@@ -81,5 +85,5 @@ def test_the_format_is_negotiated(accept: bytes, media_type: bytes) -> None:
 @given(st.binary(max_size=20), st.binary(max_size=20), st.binary(max_size=60))
 def test_no_request_can_raise(method: bytes, target: bytes, accept: bytes) -> None:
     for known_method, known_target in ((method, target), (b"GET", target), (b"GET", b"/metrics")):
-        page = respond(known_method, known_target, accept, REGISTRY, True)
+        page = respond(known_method, known_target, accept, True)
         assert b"\r" not in b"".join(value for _, value in page.headers)

@@ -32,6 +32,10 @@ class Direction(IntEnum):
     RECEIVED = 0
     SENT = 1
 
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
 
 class Tally:
     """The integers of one leg and direction.

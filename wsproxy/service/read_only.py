@@ -3,7 +3,7 @@
 Owns: one connection's loop. Answers nothing by itself, changes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import h11
@@ -19,7 +19,7 @@ REQUEST_SECONDS = 30.0
 """From one answer to the end of the next; bounds idle connections too."""
 LINGER_SECONDS = 1.0
 
-Answer = Callable[[bytes, bytes, bytes], Page]
+Answer = Callable[[bytes, bytes, bytes], Awaitable[Page]]
 """The page for a method, a target and an Accept header's value."""
 
 
@@ -53,7 +53,7 @@ async def _serve_one(connection: Http1Connection, answer: Answer) -> bool:
             await connection.respond(*http1.error_response(refused.status, refused.detail))
         return False
     accept = http1.header(request.headers, b"accept") or b""
-    page = answer(request.method, request.target, accept)
+    page = await answer(request.method, request.target, accept)
     # A page is asked for without a body; after one that came with it, the connection ends.
     headers = list(page.headers) if bodyless else [*page.headers, (b"Connection", b"close")]
     phrase = HTTPStatus(page.status).phrase.encode("ascii")

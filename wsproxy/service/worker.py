@@ -22,8 +22,8 @@ from wsproxy.service.session import run_session
 from wsproxy.settings.addresses import parse_address
 from wsproxy.settings.tree import Settings
 from wsproxy.telemetry.access_log import log_ready, set_up_logging
-from wsproxy.telemetry.exposition import make_registry
 from wsproxy.telemetry.pages import Page, respond
+from wsproxy.telemetry.snapshot import Snapshot
 
 _LOGGER = logging.getLogger("wsproxy")
 
@@ -42,7 +42,6 @@ class _Worker:
     def __init__(self, generation: Generation) -> None:
         self._settings = generation.settings
         self._proxy = Proxy(generation)
-        self._registry = make_registry(self._proxy.counters)
         self._listeners: list[tuple[str, ListeningSocket]] = []
         self._pages: list[ListeningSocket] = []
         self._ready = False
@@ -96,8 +95,11 @@ class _Worker:
     async def _serve_pages(self, transport: Transport) -> None:
         await serve_pages(transport, self._page)
 
-    def _page(self, method: bytes, target: bytes, accept: bytes) -> Page:
-        return respond(method, target, accept, self._registry, self._ready)
+    async def _page(self, method: bytes, target: bytes, accept: bytes) -> Page:
+        return await respond(method, target, accept, self._take, trio.lowlevel.checkpoint, self._ready)
+
+    async def _take(self) -> Snapshot:
+        return await self._proxy.counters.snapshot(trio.lowlevel.checkpoint)
 
     async def _drain(self, over: trio.CancelScope) -> None:
         """Close the tunnels one after the other, and wait for the last session; then, or after the grace, end it."""

@@ -1,27 +1,36 @@
 """What one worker counts: plain integers, prefilled for everything that the configuration names.
 
-Owns: the numbers behind every metric except prometheus-client's own. Must never import prometheus_client, trio or
-logging; `exposition` turns these into samples.
+Owns: the numbers behind every metric, and the snapshot of them that leaves the worker. Must never import
+prometheus_client, trio or logging.
 Invariants
-* No total ever falls: a tunnel's tallies move from the live ones to the sum of the ended ones in one synchronous call.
+* No total ever falls: a tunnel's tallies move from the live ones to the sum of the ended ones in one synchronous call,
+  and what a former configuration counted stays.
 * Every key is bounded by the configuration or by a closed list in this file, whatever clients and upstreams send.
-* The bytes' path is not slowed: flows add to their own tallies, and a scrape does the summing.
+* The bytes' path is not slowed: flows add to their own tallies. A snapshot sums them, in slices between which whoever
+  wants it lets tunnels go on.
 """
 
+import platform
+import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
 from typing import Literal
 
+from wsproxy import __version__
 from wsproxy.errors import Side
-from wsproxy.extensions.engines import choose
+from wsproxy.extensions.engines import available, choose
 from wsproxy.extensions.permessage_deflate import NAME, Agreement
 from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import FIELDS, Direction, Tally
 from wsproxy.settings.tree import Route, Settings
+from wsproxy.telemetry import metrics
+from wsproxy.telemetry.metrics import DURATION_BOUNDS, SIZE_BUCKETS, SIZE_EXPONENTS
+from wsproxy.telemetry.snapshot import Snapshot
 
 Initiator = Literal["client", "upstream", "proxy"]
 Tallies = tuple[tuple[Tally, Tally], tuple[Tally, Tally]]
@@ -43,13 +52,19 @@ RESULTS = (
 """The ``result`` labels of the opening handshakes."""
 NO_ROUTE = ""
 """The ``route`` label of a handshake that failed before a route was found."""
-SIZE_BUCKETS = 32
-"""Length of a list of message sizes: index ``size.bit_length()``, so index i holds 2**(i-1) to 2**i - 1 bytes. The last
-one holds everything larger."""
-DURATION_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
-"""Upper bounds in seconds of the buckets of a tunnel's duration; one more bucket holds everything longer."""
+KINDS = ("text", "binary", "ping", "pong", "close")
+OUTCOMES = ("compressed", "skipped_small", "skipped_incompressible", "passed", "inflated", "plain")
+TUNNELS_A_SLICE = 200
+"""Tunnels that are summed at a time: half a millisecond, and few enough to stay in the processor's cache, which halves
+the time of the whole."""
+
+Pause = Callable[[], Awaitable[object]]
+"""Lets everything else in this process go on for a moment, such as ``trio.lowlevel.checkpoint``."""
+Legs = dict[tuple[Side, Direction], Tally]
 
 _values = attrgetter(*FIELDS)
+_OPERATIONS = {Direction.RECEIVED: "decompress", Direction.SENT: "compress"}
+_LEGS = tuple((side, direction) for side in Side for direction in Direction)
 _CODES_OF_RFC_6455 = frozenset({*range(1000, 1004), *range(1005, 1016)})
 
 
@@ -156,40 +171,123 @@ class RouteCounters:
         self.duration_seconds += duration_seconds
         self.closes[initiator, close_label(code)] += 1
 
-    def totals(self, side: Side, direction: Direction) -> Tally:
-        """The sum of one leg and direction over ended and live tunnels.
+    async def totals(self, pause: Pause) -> tuple[Legs, int]:
+        """The sums of each leg and direction over ended and live tunnels, and the bytes that live codecs hold.
 
-        Column by column in C: ten thousand live tunnels are forty thousand tallies, and the loop that serves every
-        tunnel's bytes stands still meanwhile.
+        Ten thousand live tunnels are forty thousand tallies: they are summed slice by slice, column by column in C.
+        Tunnels that end in the meantime count as live ones with what they counted in the end, newer ones not yet.
         """
-        rows = [_values(tunnel.tallies[side][direction]) for tunnel in self._live]
-        rows.append(self._ended[side, direction])
-        total = Tally()
-        for name, column in zip(FIELDS, zip(*rows, strict=True), strict=True):
-            setattr(total, name, sum(column))
-        return total
+        live = list(self._live)
+        sums = dict(self._ended)
+        memory = 0
+        for start in range(0, len(live), TUNNELS_A_SLICE):
+            part = live[start : start + TUNNELS_A_SLICE]
+            for side, direction in _LEGS:
+                rows = [_values(tunnel.tallies[side][direction]) for tunnel in part]
+                rows.append(sums[side, direction])
+                sums[side, direction] = tuple(map(sum, zip(*rows, strict=True)))
+            memory += sum(tunnel.codec_memory() for tunnel in part)
+            await pause()
+        return {leg: _tally(values) for leg, values in sums.items()}, memory
 
-    def codec_memory(self) -> int:
-        """Bytes that the codecs of the live tunnels hold now, estimated."""
-        return sum(tunnel.codec_memory() for tunnel in self._live)
+    async def tell(self, snapshot: Snapshot, pause: Pause) -> None:
+        """Add everything of this route to a snapshot."""
+        name = self.name
+        snapshot.add(metrics.TUNNELS_ACTIVE, (name, self.upstream), len(self._live))
+        snapshot.add(metrics.TUNNELS, (name, self.upstream), self.tunnels_total)
+        for key, count in self.agreements.items():
+            labels = (name, key.side.label, key.extension, key.takeover, str(key.window_bits))
+            snapshot.add(metrics.AGREEMENTS, labels, count)
+        for (side, plan), count in self.plans.items():
+            snapshot.add(metrics.PLANS, (name, DESTINATIONS[side], plan.value), count)
+        for (initiator, code), count in self.closes.items():
+            snapshot.add(metrics.CLOSES, (name, initiator, code), count)
+        snapshot.observe(metrics.TUNNEL_DURATION, (name,), (*self.durations, self.duration_seconds))
+        legs, memory = await self.totals(pause)
+        snapshot.add(metrics.CODEC_MEMORY, (name,), memory)
+        for (side, direction), total in legs.items():
+            self._tell_leg(snapshot, side, direction, total)
+
+    def _tell_leg(self, snapshot: Snapshot, side: Side, direction: Direction, total: Tally) -> None:
+        leg = (self.name, side.label)
+        for kind in KINDS:
+            snapshot.add(metrics.MESSAGES, (*leg, direction.label, kind), getattr(total, kind))
+        snapshot.add(metrics.PAYLOAD_BYTES, (*leg, direction.label), total.payload_bytes)
+        snapshot.add(metrics.WIRE_BYTES, (*leg, direction.label), total.wire_bytes)
+        for outcome in OUTCOMES:
+            snapshot.add(metrics.CODEC_MESSAGES, (*leg, outcome), getattr(total, outcome))
+        operation = _OPERATIONS[direction]
+        snapshot.add(metrics.CODEC_INPUT_BYTES, (*leg, operation), total.codec_input)
+        snapshot.add(metrics.CODEC_OUTPUT_BYTES, (*leg, operation), total.codec_output)
+        snapshot.add(metrics.CODEC_CPU, (*leg, operation, self.engines[side]), total.codec_ns / 1e9)
+        if direction is Direction.RECEIVED:
+            flow = (self.name, DESTINATIONS[side.other])
+            snapshot.observe(metrics.MESSAGE_SIZE, flow, (*_by_bound(self.sizes[side.other]), total.payload_bytes))
 
 
 class Counters:
     """Everything one worker counts. Prefilled, so that a series is there before its first event.
 
     :ivar sessions_active: live client connections by listener.
-    :ivar routes: by route name.
+    :ivar routes: of the configuration in force, by route name.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
-    :ivar pools: whose live counts are shown as they are; the pools own them.
+    :ivar reloads: by result, ``success`` or ``failure``.
+    :ivar last_reload_successful: the configuration in force is the one that was last read.
     """
 
-    def __init__(self, settings: Settings, pools: Iterable[Pool] = ()) -> None:
-        self.sessions_active: dict[str, int] = {listener.name: 0 for listener in settings.listeners}
-        self.routes: dict[str, RouteCounters] = {route.name: RouteCounters(route) for route in settings.routes}
-        self.handshakes: dict[tuple[str, str], int] = {
-            (route, result): 0 for route in (*self.routes, NO_ROUTE) for result in RESULTS
-        }
+    def __init__(self, settings: Settings, pools: Iterable[Pool] = (), worker: str = "0") -> None:
+        """:param worker: the place of this worker among the workers; a successor takes the same."""
+        self.sessions_active: dict[str, int] = {}
+        self.routes: dict[str, RouteCounters] = {}
+        self.handshakes: dict[tuple[str, str], int] = {}
+        self.reloads = {"success": 0, "failure": 0}
+        self.last_reload_successful = True
+        self._worker = worker
+        self._every: dict[tuple[str, str, tuple[str, str]], RouteCounters] = {}
+        self._build = (__version__, platform.python_version(), ",".join(available()))
+        self.adopt(settings, pools)
+
+    def adopt(self, settings: Settings, pools: Iterable[Pool]) -> None:
+        """Count for this configuration from now on; what former ones counted stays.
+
+        :param pools: whose live counts are shown as they are; the pools own them.
+        """
         self.pools = tuple(pools)
+        for listener in settings.listeners:
+            self.sessions_active.setdefault(listener.name, 0)
+        fresh = [RouteCounters(route) for route in settings.routes]
+        # Not by name alone: with another upstream or engine, the same route's numbers have other labels.
+        self.routes = {
+            route.name: self._every.setdefault((route.name, route.upstream, route.engines), route) for route in fresh
+        }
+        for name in (*self.routes, NO_ROUTE):
+            for result in RESULTS:
+                self.handshakes.setdefault((name, result), 0)
+
+    def reloaded(self, successful: bool) -> None:
+        """Count that the configuration was read again."""
+        self.reloads["success" if successful else "failure"] += 1
+        self.last_reload_successful = successful
+
+    async def snapshot(self, pause: Pause) -> Snapshot:
+        """All of it as plain data. Two may be under way at the same time."""
+        snapshot = Snapshot()
+        snapshot.add(metrics.BUILD_INFO, self._build, 1)
+        snapshot.add(metrics.WORKER_CPU, (self._worker,), time.process_time())
+        for listener, active in self.sessions_active.items():
+            snapshot.add(metrics.SESSIONS_ACTIVE, (listener,), active)
+        for labels, count in self.handshakes.items():
+            snapshot.add(metrics.HANDSHAKES, labels, count)
+        for result, count in self.reloads.items():
+            snapshot.add(metrics.RELOADS, (result,), count)
+        snapshot.add(metrics.LAST_RELOAD_SUCCESSFUL, (), self.last_reload_successful)
+        for pool in self.pools:
+            for endpoint in pool.endpoints:
+                snapshot.add(metrics.ENDPOINT_CONNECTIONS, (pool.name, endpoint.url), pool.live(endpoint))
+        for route in list(self._every.values()):
+            await route.tell(snapshot, pause)
+            await pause()
+        return snapshot
 
 
 def close_label(code: int | None) -> str:
@@ -215,3 +313,17 @@ def _agreement_key(side: Side, agreement: Agreement | None) -> AgreementKey:
     else:
         takeover = "client" if agreement.client.takeover else "none"
     return AgreementKey(side, extension=NAME, takeover=takeover, window_bits=agreement.server.bits)
+
+
+def _tally(values: Iterable[int]) -> Tally:
+    tally = Tally()
+    for name, value in zip(FIELDS, values, strict=True):
+        setattr(tally, name, value)
+    return tally
+
+
+def _by_bound(sizes: list[int]) -> list[int]:
+    """Counts by power of two as counts by the catalogue's buckets."""
+    counted = list(accumulate(sizes))
+    upto = [counted[exponent] for exponent in SIZE_EXPONENTS]
+    return [*(high - low for low, high in zip([0, *upto], [*upto, counted[-1]], strict=True))]

@@ -1,235 +1,92 @@
-"""The counters as Prometheus samples.
+"""A snapshot in Prometheus' formats.
 
-Owns: every metric's name, type, labels and help text. The only place that knows prometheus_client; must never import
-trio. docs/metrics.md describes what is made here, and a test holds the two together.
-Invariants: a scrape changes nothing; labels come from `counters`, whose keys are bounded.
+Owns: the text and OpenMetrics forms. The only place that knows prometheus_client; must never import trio.
+Invariants: a scrape changes nothing; the form is made in pieces, so that no tunnel waits for all of it.
+
+The process and platform collectors are prometheus-client's. With several workers they tell of the process that
+answers the scrape; the CPU of each worker is ``wsproxy_worker_cpu_seconds_total``.
 """
 
-import platform
-from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from wsproxy import __version__
-from wsproxy.errors import Side
-from wsproxy.extensions.engines import available
-from wsproxy.protocol.tally import Direction, Tally
-from wsproxy.telemetry.counters import DESTINATIONS, DURATION_BOUNDS, Counters, RouteCounters
+from wsproxy.telemetry.metrics import CATALOGUE, Kind, Metric
+from wsproxy.telemetry.snapshot import Histogram, Labels, Snapshot, with_ratios
 
-_KINDS = ("text", "binary", "ping", "pong", "close")
-_OUTCOMES = ("compressed", "skipped_small", "skipped_incompressible", "passed", "inflated", "plain")
-_SIZE_EXPONENTS = range(6, 26, 2)
-"""A bucket for each power of four from 64 bytes to 16 MiB: sizes are counted by powers of two, but each route would pay
-for twenty series more."""
 _OPENMETRICS = "application/openmetrics-text"
-_OPERATIONS = {Direction.RECEIVED: "decompress", Direction.SENT: "compress"}
-_DIRECTION_LABELS = {Direction.RECEIVED: "received", Direction.SENT: "sent"}
+_END = b"# EOF\n"
+_PROCESS = CollectorRegistry()
+ProcessCollector(registry=_PROCESS)
+PlatformCollector(registry=_PROCESS)
 
-_LegTotals = list[tuple[RouteCounters, Side, Direction, Tally]]
+
+class _Only(Collector):
+    """One family as a registry of its own: prometheus-client encodes whole registries only."""
+
+    def __init__(self, family: MetricFamily) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[MetricFamily]:
+        yield self._family
 
 
-def make_registry(counters: Counters) -> CollectorRegistry:
-    """A registry of its own for one worker's counters, with prometheus-client's process and platform collectors."""
-    registry = CollectorRegistry()
-    registry.register(_WorkerCollector(counters))
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
+def _registry(family: MetricFamily) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Only(family))
     return registry
 
 
-def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """One scrape and its Content-Type: OpenMetrics if the Accept header names it, else the text format.
+def content_type(accept: str) -> str:
+    """The form that a scrape is answered in: OpenMetrics if the Accept header names it, else the text format."""
+    form: str = choose_encoder(_asked_for(accept))[1]
+    return form
 
-    The header itself never reaches prometheus-client, which raises on versions that are not numbers.
-    """
+
+def render(snapshot: Snapshot, accept: str) -> Iterator[bytes]:
+    """One scrape, metric by metric: what the pieces make together is the answer."""
+    encode, _ = choose_encoder(_asked_for(accept))
+    end = b""
+    for registry in chain(map(_registry, families(snapshot)), [_PROCESS]):
+        piece: bytes = encode(registry)
+        end = _END if piece.endswith(_END) else b""
+        yield piece.removesuffix(_END)
+    yield end
+
+
+def families(snapshot: Snapshot) -> Iterator[MetricFamily]:
+    """prometheus-client's form of each metric that has a series."""
+    told = with_ratios(snapshot)
+    for metric in CATALOGUE:
+        if metric.kind is Kind.HISTOGRAM:
+            yield _histogram(metric, told.histograms.get(metric.name, {}))
+        else:
+            yield _numbers(metric, told.series(metric))
+
+
+def _numbers(metric: Metric, series: dict[Labels, float]) -> MetricFamily:
+    form = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    family = form(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
+    for labels, value in series.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Metric, series: dict[Labels, Histogram]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
+    bounds = [*map(str, metric.bounds), "+Inf"]
+    for labels, histogram in series.items():
+        *counts, total = histogram
+        family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), total)
+    return family
+
+
+def _asked_for(accept: str) -> str:
+    """The header itself never reaches prometheus-client, which raises on versions that are not numbers."""
     asked = {media_range.partition(";")[0].strip().lower() for media_range in accept.split(",")}
-    encode, content_type = choose_encoder(_OPENMETRICS if _OPENMETRICS in asked else "")
-    return encode(registry), content_type
-
-
-class _WorkerCollector(Collector):
-    """Reads the counters anew at each scrape."""
-
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-        self._engines = ",".join(available())
-
-    def collect(self) -> Iterator[Metric]:
-        routes = list(self._counters.routes.values())
-        legs: _LegTotals = [
-            (route, side, direction, route.totals(side, direction))
-            for route in routes
-            for side in Side
-            for direction in Direction
-        ]
-        yield from _build_info(self._engines)
-        yield from _lives(self._counters, routes)
-        yield from _openings(self._counters, routes)
-        yield from _traffic(legs)
-        yield from _codecs(legs)
-        yield from _histograms(routes, legs)
-        yield from _endpoints(self._counters)
-
-
-def _build_info(engines: str) -> Iterator[Metric]:
-    info = GaugeMetricFamily(
-        "wsproxy_build_info", "Always 1; the labels say what runs.", labels=("version", "python", "engines")
-    )
-    info.add_metric((__version__, platform.python_version(), engines), 1)
-    yield info
-
-
-def _lives(counters: Counters, routes: list[RouteCounters]) -> Iterator[Metric]:
-    sessions = GaugeMetricFamily(
-        "wsproxy_sessions_active", "Client connections open now, tunnels or not.", labels=("listener",)
-    )
-    for listener, active in counters.sessions_active.items():
-        sessions.add_metric((listener,), active)
-    yield sessions
-    tunnels = GaugeMetricFamily(
-        "wsproxy_tunnels_active", "WebSocket tunnels open now, from the 101 on.", labels=("route", "upstream")
-    )
-    opened = CounterMetricFamily("wsproxy_tunnels_total", "WebSocket tunnels opened.", labels=("route", "upstream"))
-    closes = CounterMetricFamily(
-        "wsproxy_closes_total",
-        "Tunnels ended, by who ended them and the close code; 1005: a close frame without a code, "
-        "1006: a connection lost without a close frame.",
-        labels=("route", "initiator", "code"),
-    )
-    memory = GaugeMetricFamily(
-        "wsproxy_codec_memory_bytes", "Estimated bytes that the codecs of open tunnels hold.", labels=("route",)
-    )
-    for route in routes:
-        tunnels.add_metric((route.name, route.upstream), route.tunnels_active)
-        opened.add_metric((route.name, route.upstream), route.tunnels_total)
-        memory.add_metric((route.name,), route.codec_memory())
-        for (initiator, code), count in route.closes.items():
-            closes.add_metric((route.name, initiator, code), count)
-    yield from (tunnels, opened, closes, memory)
-
-
-def _openings(counters: Counters, routes: list[RouteCounters]) -> Iterator[Metric]:
-    handshakes = CounterMetricFamily(
-        "wsproxy_handshakes_total",
-        "Opening handshakes answered, by result; the route is empty where none was found.",
-        labels=("route", "result"),
-    )
-    for (name, result), count in counters.handshakes.items():
-        handshakes.add_metric((name, result), count)
-    yield handshakes
-    agreements = CounterMetricFamily(
-        "wsproxy_agreements_total",
-        "What the legs of tunnels agreed on: extension (or none), which ends keep their context, and the largest "
-        "window of the leg's server end as a power of two in bytes.",
-        labels=("route", "leg", "extension", "takeover", "window_bits"),
-    )
-    plans = CounterMetricFamily(
-        "wsproxy_plans_total",
-        "Flows of tunnels, by how their messages are carried across.",
-        labels=("route", "direction", "plan"),
-    )
-    for route in routes:
-        for key, count in route.agreements.items():
-            labels = (route.name, key.side.label, key.extension, key.takeover, str(key.window_bits))
-            agreements.add_metric(labels, count)
-        for (side, plan), count in route.plans.items():
-            plans.add_metric((route.name, DESTINATIONS[side], plan.value), count)
-    yield from (agreements, plans)
-
-
-def _traffic(legs: _LegTotals) -> Iterator[Metric]:
-    messages = CounterMetricFamily(
-        "wsproxy_messages_total",
-        "Messages and control frames, as seen by wsproxy.",
-        labels=("route", "leg", "direction", "kind"),
-    )
-    payload = CounterMetricFamily(
-        "wsproxy_payload_bytes_total",
-        "Application bytes: before compression, after inflation.",
-        labels=("route", "leg", "direction"),
-    )
-    wire = CounterMetricFamily(
-        "wsproxy_wire_bytes_total",
-        "Bytes of WebSocket frames as they travelled, headers included.",
-        labels=("route", "leg", "direction"),
-    )
-    for route, side, direction, total in legs:
-        labels = (route.name, side.label, _DIRECTION_LABELS[direction])
-        for kind in _KINDS:
-            messages.add_metric((*labels, kind), getattr(total, kind))
-        payload.add_metric(labels, total.payload_bytes)
-        wire.add_metric(labels, total.wire_bytes)
-    yield from (messages, payload, wire)
-
-
-def _codecs(legs: _LegTotals) -> Iterator[Metric]:
-    outcomes = CounterMetricFamily(
-        "wsproxy_codec_messages_total",
-        "Data messages, by what the leg's codec did with them, both directions together.",
-        labels=("route", "leg", "outcome"),
-    )
-    operation = ("route", "leg", "operation")
-    taken = CounterMetricFamily("wsproxy_codec_input_bytes_total", "Bytes given to codecs.", labels=operation)
-    given = CounterMetricFamily("wsproxy_codec_output_bytes_total", "Bytes that codecs gave.", labels=operation)
-    cpu = CounterMetricFamily(
-        "wsproxy_codec_cpu_seconds_total", "Seconds of CPU spent in codecs.", labels=(*operation, "engine")
-    )
-    ratio = GaugeMetricFamily(
-        "wsproxy_compression_ratio",
-        "Payload over wire bytes of compressed messages since start; above 1 is a saving.",
-        labels=("route", "leg", "direction"),
-    )
-    by_outcome: Counter[tuple[str, str, str]] = Counter()
-    for route, side, direction, total in legs:
-        for outcome in _OUTCOMES:
-            by_outcome[route.name, side.label, outcome] += getattr(total, outcome)
-        codec = (route.name, side.label, _OPERATIONS[direction])
-        taken.add_metric(codec, total.codec_input)
-        given.add_metric(codec, total.codec_output)
-        cpu.add_metric((*codec, route.engines[side]), total.codec_ns / 1e9)
-        sent = direction is Direction.SENT
-        payload, wire = (total.codec_input, total.codec_output)[:: 1 if sent else -1]
-        if wire:
-            ratio.add_metric((route.name, side.label, _DIRECTION_LABELS[direction]), payload / wire)
-    for of_outcome, count in by_outcome.items():
-        outcomes.add_metric(of_outcome, count)
-    yield from (outcomes, taken, given, cpu, ratio)
-
-
-def _histograms(routes: list[RouteCounters], legs: _LegTotals) -> Iterator[Metric]:
-    durations = HistogramMetricFamily(
-        "wsproxy_tunnel_duration_seconds", "Seconds from the 101 to the end of ended tunnels.", labels=("route",)
-    )
-    for route in routes:
-        bounds = [*map(str, DURATION_BOUNDS), "+Inf"]
-        buckets = list(zip(bounds, accumulate(route.durations), strict=True))
-        durations.add_metric((route.name,), buckets, route.duration_seconds)
-    yield durations
-    sizes = HistogramMetricFamily(
-        "wsproxy_message_size_bytes",
-        "Application bytes of data messages by flow.",
-        labels=("route", "direction"),
-    )
-    for route, side, direction, total in legs:
-        if direction is Direction.RECEIVED:
-            destination = side.other
-            counted = list(accumulate(route.sizes[destination]))
-            buckets = [(f"{2**exponent - 1}.0", counted[exponent]) for exponent in _SIZE_EXPONENTS]
-            buckets.append(("+Inf", counted[-1]))
-            sizes.add_metric((route.name, DESTINATIONS[destination]), buckets, total.payload_bytes)
-    yield sizes
-
-
-def _endpoints(counters: Counters) -> Iterator[Metric]:
-    connections = GaugeMetricFamily(
-        "wsproxy_endpoint_connections", "Connections to the endpoint now.", labels=("upstream", "endpoint")
-    )
-    for pool in counters.pools:
-        for endpoint in pool.endpoints:
-            connections.add_metric((pool.name, endpoint.url), pool.live(endpoint))
-    yield connections
+    return _OPENMETRICS if _OPENMETRICS in asked else ""

@@ -4,13 +4,15 @@ Owns: what each page answers. Must never import trio, h11 or sockets: `service/`
 Invariants: nothing here changes anything; no page shows a client's data.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from wsproxy.telemetry.exposition import render
+from wsproxy.telemetry.counters import Pause
+from wsproxy.telemetry.exposition import content_type, render
+from wsproxy.telemetry.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+Take = Callable[[], Awaitable[Snapshot]]
+"""Takes a snapshot of everything that the pages tell of: one worker's, or that of all of them."""
 
 _PLAIN = "text/plain; charset=utf-8"
 _INDEX = """wsproxy
@@ -30,19 +32,19 @@ class Page:
     body: bytes
 
 
-def respond(method: bytes, target: bytes, accept: bytes, registry: "CollectorRegistry", ready: bool) -> Page:
+async def respond(method: bytes, target: bytes, accept: bytes, take: Take, pause: Pause, ready: bool) -> Page:
     """Answer one request.
 
     :param target: the request target; a query is ignored.
     :param accept: the value of the Accept header, empty if there is none.
+    :param pause: lets tunnels go on in the midst of a long answer.
     :param ready: every listener accepts, and no drain has begun.
     """
     if method not in (b"GET", b"HEAD"):
         return _page(405, "only GET and HEAD\n", _PLAIN, ((b"Allow", b"GET, HEAD"),))
     match target.partition(b"?")[0]:
         case b"/metrics":
-            body, content_type = render(registry, accept.decode("latin-1"))
-            page = _page(200, body, content_type)
+            page = await _metrics(accept.decode("latin-1"), take, pause)
         case b"/livez":
             page = _page(200, "alive\n", _PLAIN)
         case b"/readyz":
@@ -52,6 +54,14 @@ def respond(method: bytes, target: bytes, accept: bytes, registry: "CollectorReg
         case _:
             page = _page(404, "no such page\n", _PLAIN)
     return Page(page.status, page.headers, b"") if method == b"HEAD" else page
+
+
+async def _metrics(accept: str, take: Take, pause: Pause) -> Page:
+    pieces = []
+    for piece in render(await take(), accept):
+        pieces.append(piece)
+        await pause()
+    return _page(200, b"".join(pieces), content_type(accept))
 
 
 def _page(status: int, body: bytes | str, content_type: str, extra: tuple[tuple[bytes, bytes], ...] = ()) -> Page:
