@@ -1,0 +1,242 @@
+"""Who a request comes from, and what its upstream is told of that: X-Forwarded-*, Forwarded, X-Client-Cert-*.
+
+Owns: which of these fields are believed, and how a proxy adds its own (RFC 7239, RFC 9110 §7.6.3); a route's own
+changes to the header. Sans-I/O. Must never decide who is trusted: that is configured.
+Invariants
+* What a client that is not trusted says about itself never crosses, in no spelling that an upstream could read alike.
+* The address of a client is the rightmost one that no trusted proxy has: what stands left of it is hearsay.
+* X-Client-Cert-* says only what this proxy verified itself.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wsproxy.protocol.http1 import HeaderList, Headers
+from wsproxy.protocol.proxy_protocol import Place
+
+UNIX = "unix"
+"""The address of whoever connects to a Unix socket, in `trusted_proxies` and where clients are told apart."""
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Pairs = Iterable[tuple[bytes, bytes]]
+
+_X_FORWARDED = b"x-forwarded-"
+_CERTIFICATE = b"x-client-cert-"
+_FORWARDED = frozenset({b"forwarded", b"x-real-ip"})
+_FOR = b"x-forwarded-for"
+_HOST = b"x-forwarded-host"
+_PROTO = b"x-forwarded-proto"
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FOR_PARAMETER = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)\s*(?=;|$)', re.IGNORECASE)
+_ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_NODE = re.compile(r"\[(?P<six>[^\]]+)\](?::\w+)?|(?P<four>[0-9.]+)(?::\w+)?")
+
+
+class TrustedProxies:
+    """The addresses that are believed, as configured: IP addresses, CIDR blocks, `unix`."""
+
+    __slots__ = ("_networks", "_unix")
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Raises ValueError for what is none of these."""
+        self._unix = UNIX in texts
+        self._networks = tuple(ipaddress.ip_network(text) for text in texts if text != UNIX)
+
+    def trust(self, place: Place) -> bool:
+        """Whether a connection from there is believed."""
+        if isinstance(place, tuple):
+            return self.trust_address(place[0])
+        return self._unix and place is not None
+
+    def trust_address(self, literal: str) -> bool:
+        """Whether that address is a trusted proxy's. Raises ValueError for what is no IP literal."""
+        address = _parse(literal)
+        return any(address.version == each.version and address in each for each in self._networks)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The identity that a client proved with its certificate.
+
+    :ivar subject: the distinguished name as in RFC 4514, most specific part first, in ASCII.
+    :ivar names: the subject alternative names, ``DNS:a.example, URI:spiffe://b``, in ASCII.
+    :ivar fingerprint: SHA-256 of the certificate, in lower-case hexadecimal.
+    """
+
+    subject: str
+    names: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How one client connection reached this proxy.
+
+    :ivar source: where it comes from, as the PROXY protocol told if that is spoken here.
+    :ivar destination: where it was made to.
+    :ivar secure: it came over TLS.
+    :ivar proxies: who is believed on this listener.
+    """
+
+    source: Place
+    destination: Place
+    secure: bool
+    proxies: TrustedProxies
+    certificate: ClientCertificate | None = None
+
+    @property
+    def address(self) -> str:
+        """The source without its port: an IP literal, or `UNIX`."""
+        return str(_parse(self.source[0])) if isinstance(self.source, tuple) else UNIX
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who one request comes from.
+
+    :ivar address: an IP literal, or `UNIX`: what caps and hashes tell clients apart by.
+    :ivar text: for logs; with the port where it is known.
+    """
+
+    address: str
+    text: str
+
+
+class Introduction:
+    """What one connection's requests are introduced with. Made once for each connection, and used for each request."""
+
+    __slots__ = ("_arrival", "_certificate", "_node", "_scheme", "trusted")
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+        self.trusted = arrival.proxies.trust(arrival.source)
+        self._scheme = b"https" if arrival.secure else b"http"
+        self._node = arrival.address if arrival.address != UNIX else ""
+        self._certificate = _certificate_fields(arrival.certificate)
+
+    def requester(self, headers: Headers) -> Requester:
+        """Who a request with these headers comes from."""
+        source = self._arrival.source
+        if not isinstance(source, tuple):
+            nearest = Requester(UNIX, f"unix:{source or ''}")
+        else:
+            host = f"[{source[0]}]" if ":" in source[0] else source[0]
+            nearest = Requester(self._arrival.address, f"{host}:{source[1]}")
+        if not self.trusted:
+            return nearest
+        for address in reversed(_chain(headers)):
+            if address is None:
+                return nearest
+            nearest = Requester(address, address)
+            if not self._arrival.proxies.trust_address(address):
+                return nearest
+        return nearest
+
+    def introduce(self, host: bytes, headers: Sequence[tuple[bytes, bytes]]) -> HeaderList:
+        """``headers`` of a request to ``host`` as they go to an upstream; names keep their case and their order."""
+        kept: HeaderList = []
+        told: dict[bytes, list[bytes]] = {}
+        for raw, value in headers:
+            # CGI and WSGI read both spellings as one (RFC 3875 §4.1.18); no proxy writes the second one.
+            name = raw.lower().replace(b"_", b"-")
+            if name.startswith(_X_FORWARDED) or name in _FORWARDED:
+                if not self.trusted or b"_" in raw:
+                    continue
+                if name in (_FOR, _HOST, _PROTO, b"forwarded"):
+                    told.setdefault(name, []).append(value)
+                    continue
+            elif name.startswith(_CERTIFICATE):
+                continue
+            kept.append((raw, value))
+        kept.extend(self._told(host, told))
+        kept.extend(self._certificate)
+        return kept
+
+    def _told(self, host: bytes, told: Mapping[bytes, list[bytes]]) -> HeaderList:
+        node = self._node.encode("ascii")
+        chain = [*told.get(_FOR, ()), *([node] if node else [])]
+        element = b"for=" + _quoted(f"[{self._node}]".encode("ascii") if b":" in node else node or b"unknown")
+        element += b";host=" + _quoted(host) if host else b""
+        elements = [*told.get(b"forwarded", ()), element + b";proto=" + self._scheme]
+        added: HeaderList = [(b"X-Forwarded-For", b", ".join(chain))] if chain else []
+        added.append((b"X-Forwarded-Proto", told.get(_PROTO, [self._scheme])[-1]))
+        if host or _HOST in told:
+            added.append((b"X-Forwarded-Host", told.get(_HOST, [host])[-1]))
+        added.append((b"Forwarded", b", ".join(elements)))
+        return added
+
+
+class HeaderChanges:
+    """A route's own changes, made after everything else. Names that belong to a connection are refused by settings."""
+
+    __slots__ = ("_gone", "_host", "_set")
+
+    def __init__(self, fields: Mapping[str, str], remove: Iterable[str]) -> None:
+        self._set = [(name.encode("ascii"), value.encode("ascii")) for name, value in fields.items()]
+        self._host = next((value for name, value in self._set if name.lower() == b"host"), None)
+        self._set = [(name, value) for name, value in self._set if name.lower() != b"host"]
+        self._gone = frozenset([name.lower() for name, _ in self._set] + [name.lower().encode() for name in remove])
+
+    def host(self, host: bytes) -> bytes:
+        """The Host header's value for an upstream."""
+        return host if self._host is None else self._host
+
+    def apply(self, headers: HeaderList) -> HeaderList:
+        """The other headers for an upstream."""
+        if not self._gone:
+            return headers
+        return [(raw, value) for raw, value in headers if raw.lower() not in self._gone] + self._set
+
+
+def _parse(literal: str) -> _Address:
+    address = ipaddress.ip_address(literal)
+    # ::ffff:192.0.2.1 is how a socket for both families tells of 192.0.2.1.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _chain(headers: Headers) -> list[str | None]:
+    """The addresses that a request has come through, the client's first; None for what is no IP address.
+
+    X-Forwarded-For goes before Forwarded: a proxy that adds one of them usually adds that one, and lets the other pass.
+    """
+    listed = _all(headers, _FOR)
+    if listed:
+        return [_node(element.strip()) for element in listed.split(",")]
+    return [_forwarded_for(element) for element in _ELEMENT.findall(_all(headers, b"forwarded"))]
+
+
+def _all(headers: _Pairs, name: bytes) -> str:
+    return b",".join(value for found, value in headers if found == name).decode("latin-1")
+
+
+def _forwarded_for(element: str) -> str | None:
+    found = _FOR_PARAMETER.search(element)
+    return None if found is None else _node(found[1].strip('"'))
+
+
+def _node(text: str) -> str | None:
+    """The IP literal of a node (RFC 7239 §6), or of an element of X-Forwarded-For, with or without a port."""
+    found = _NODE.fullmatch(text)
+    try:
+        return str(_parse((found["six"] or found["four"]) if found else text))
+    except ValueError:
+        return None
+
+
+def _quoted(value: bytes) -> bytes:
+    if _TOKEN.fullmatch(value):
+        return value
+    return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def _certificate_fields(certificate: ClientCertificate | None) -> HeaderList:
+    if certificate is None:
+        return []
+    fields = {
+        b"X-Client-Cert-Subject": certificate.subject,
+        b"X-Client-Cert-San": certificate.names,
+        b"X-Client-Cert-Fingerprint": certificate.fingerprint,
+    }
+    return [(name, text.encode("ascii")) for name, text in fields.items() if text]
