@@ -141,7 +141,9 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["title"] == "wsproxy configuration"
 
 
-@pytest.mark.parametrize("arguments", [["schema"], ["check", str(SIDECAR)]])
+@pytest.mark.parametrize(
+    "arguments", [["schema"], ["check", str(SIDECAR)], ["check", str(SIDECAR), "--explain", "ws://a"]]
+)
 def test_check_and_schema_load_no_event_loop(arguments: list[str]) -> None:
     program = (
         "import sys\n"

@@ -225,3 +225,22 @@ def test_our_own_error() -> None:
         (b"Connection", b"close"),
         (b"Retry-After", b"1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "target", "version", "expected"),
+    [
+        ([("X-A", "1"), HOST], "/old", "1.1", [(b"Host", b"feed.test"), (b"X-A", b"1")]),
+        ([HOST, ("X-A", "1")], "http://other.test/old", "1.1", [(b"Host", b"other.test"), (b"X-A", b"1")]),
+        ([("X-A", "1")], "/old", "1.0", [(b"X-A", b"1")]),
+        ([("Host", "")], "/old", "1.1", [(b"Host", b"")]),
+    ],
+)
+def test_another_target_keeps_everything_else(
+    headers: list[tuple[str, str]], target: str, version: str, expected: Pairs
+) -> None:
+    old = request(*headers, method="PUT", target=target, version=version)
+    new = http1.with_target(old, b"/new?x")
+    assert (new.method, new.target, new.http_version) == (b"PUT", b"/new?x", old.http_version)
+    assert new.headers.raw_items() == expected
+    assert http1.destination(new) == http1.Destination(http1.destination(old).host, b"/new?x")

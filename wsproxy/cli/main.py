@@ -74,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="say everything that is wrong with a configuration", allow_abbrev=False)
     check.add_argument("config", metavar="CONFIG.toml")
+    check.add_argument("--explain", metavar="URL", help="say which route and upstream a request for URL takes, and why")
+    check.add_argument(
+        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header of that request; repeatable"
+    )
+    check.add_argument(
+        "--subprotocol", action="append", default=[], metavar="NAME", help="a subprotocol it offers; repeatable"
+    )
     check.set_defaults(command=_check)
 
     demo = commands.add_parser("demo", help="a live demonstration on this machine alone", allow_abbrev=False)
@@ -110,12 +117,20 @@ def _check(arguments: argparse.Namespace) -> int:
     from wsproxy.settings.environment import load_file
 
     try:
-        load_file(arguments.config, os.environ)
+        settings = load_file(arguments.config, os.environ)
     except BadUsage as error:
         print("\n".join(error.problems), file=sys.stderr)
         return 2
     print(f"{arguments.config}: OK")
-    return 0
+    if arguments.explain is None:
+        if arguments.header or arguments.subprotocol:
+            raise BadUsage(["--header and --subprotocol go with --explain URL"])
+        return 0
+    from wsproxy.cli.explain import explain
+
+    lines, enters = explain(settings, arguments.explain, arguments.header, arguments.subprotocol)
+    print("\n".join(lines))
+    return 0 if enters else 1
 
 
 def _demo(arguments: argparse.Namespace) -> int:

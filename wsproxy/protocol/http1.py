@@ -191,6 +191,15 @@ def upstream_request(request: h11.Request, base_path: bytes, authority: bytes) -
     return h11.Request(method=request.method, target=join_target(base_path, place.target), headers=headers)
 
 
+def with_target(request: h11.Request, target: bytes) -> h11.Request:
+    """``request`` for another path, in origin form: a host in the old target becomes its Host."""
+    host = destination(request).host
+    headers = [(raw, value) for raw, value in request.headers.raw_items() if raw.lower() != b"host"]
+    if header(request.headers, b"host") is not None or host:
+        headers.insert(0, (b"Host", host))
+    return h11.Request(method=request.method, target=target, headers=headers, http_version=request.http_version)
+
+
 def join_target(base_path: bytes, target: bytes) -> bytes:
     """``target`` below ``base_path``, which is empty or starts with a slash and does not end with one.
 

@@ -11,9 +11,10 @@ import h11
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.gateway.routing import Wanted, rewritten
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import Transport
-from wsproxy.protocol.http1 import destination, error_response, is_websocket_upgrade
+from wsproxy.protocol.http1 import destination, error_response, is_websocket_upgrade, with_target
 from wsproxy.service.connecting import connect
 from wsproxy.service.forward import Forwarder
 from wsproxy.service.proxy import Proxy
@@ -101,7 +102,9 @@ class _Session:
         if proxy.draining:
             raise going_away()
         place = destination(request)
-        route = proxy.generation.router.match(place.host, place.target)
+        route = proxy.generation.router.match(Wanted(place.host, place.target, request.headers))
+        if route.replace_prefix:
+            request = with_target(request, rewritten(route, place.target))
         group = proxy.generation.groups[route.upstream]
         dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts.connect_seconds)
         return await self._forwarder.forward(request, group.pool, dial, route.timeouts.response_seconds)

@@ -5,13 +5,15 @@ subprotocol it chooses and, where frames are to pass through, which windows.
 Invariant: until the client's 101 is sent, every fault is Refused or the upstream's own answer.
 """
 
+from dataclasses import replace
+
 import h11
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
 from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, format_extension, parse_extensions
 from wsproxy.extensions.permessage_deflate import Agreement, NegotiationError, accept, confirm, mirror, offer
-from wsproxy.gateway.routing import check_origin
+from wsproxy.gateway.routing import Wanted, check_origin, rewritten
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.protocol.opening import (
     ClientRequest,
@@ -57,7 +59,9 @@ class Attempt:
         opening = check_request(request)
         if proxy.draining:
             raise going_away()
-        self.route = route = proxy.generation.router.match(opening.host, opening.target)
+        self.route = route = proxy.generation.router.match(
+            Wanted(opening.host, opening.target, request.headers, opening.subprotocols)
+        )
         check_origin(route, opening.origin)
         try:
             offers = parse_extensions(opening.extensions)
@@ -75,7 +79,8 @@ class Attempt:
         self, upstream: UpstreamConnection, opening: ClientRequest, offers: tuple[ExtensionItem, ...], route: Route
     ) -> None:
         asked = _ask(route.compression, offers)
-        request, key = upstream_request(opening, upstream.base_path, format_extension(asked) if asked else None)
+        asking = replace(opening, target=rewritten(route, opening.target))
+        request, key = upstream_request(asking, upstream.base_path, format_extension(asked) if asked else None)
         response = await _exchange(upstream.http, request, route.timeouts.handshake_seconds)
         if isinstance(response, h11.Response):
             self._count("rejected_by_upstream")
