@@ -20,7 +20,8 @@ def names_in(tree: ast.AST) -> set[str]:
                 found.add(node.arg)
             case ast.Name(ctx=ast.Store()):
                 found.add(node.id)
-            case ast.Attribute(ctx=ast.Store()):
+            case ast.Attribute(value=ast.Name(id="self"), ctx=ast.Store()):
+                # Other objects' attributes may have been named by others: `SSLObject.context`.
                 found.add(node.attr)
             case _:
                 pass

@@ -12,8 +12,10 @@ import trio.testing
 import trustme
 
 from wsproxy.errors import CannotStart, Refused
-from wsproxy.network.dial import dial, make_upstream_tls
+from wsproxy.network.dial import dial
+from wsproxy.network.tls import make_upstream_tls
 from wsproxy.settings.endpoints import parse_endpoint
+from wsproxy.settings.tree import UpstreamTls
 
 _CA = trustme.CA()
 
@@ -94,7 +96,7 @@ def test_no_answer_to_the_tls_handshake_is_a_504(ca_file: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             endpoint = parse_endpoint(f"wss://127.0.0.1:{silent.getsockname()[1]}")
             with pytest.raises(Refused) as caught:
-                await dial(endpoint, make_upstream_tls(ca_file), "", 0.05)
+                await dial(endpoint, make_upstream_tls(UpstreamTls(ca=ca_file)), "", 0.05)
             far, _ = silent.accept()
             # It has been closed.
             while far.recv(65536):
@@ -156,7 +158,7 @@ def test_tls_is_verified(ca_file: str, certificate: str, server_name: str) -> No
         with socket.create_server(("127.0.0.1", 0)) as server:
             thread = serve_tls_once(server, certificate)
             endpoint = parse_endpoint(f"wss://127.0.0.1:{server.getsockname()[1]}")
-            transport = await dial(endpoint, make_upstream_tls(ca_file), server_name, 5)
+            transport = await dial(endpoint, make_upstream_tls(UpstreamTls(ca=ca_file)), server_name, 5)
             await transport.send_all(b"hello")
             assert await transport.receive_some() == b"HELLO http/1.1"
             assert await transport.receive_some() == b""
@@ -176,7 +178,7 @@ def test_tls_that_does_not_verify_is_a_502(ca_file: str, certificate: str, serve
             thread = serve_tls_once(server, certificate)
             endpoint = parse_endpoint(f"wss://127.0.0.1:{server.getsockname()[1]}")
             with pytest.raises(Refused) as caught:
-                await dial(endpoint, make_upstream_tls(ca_file if trusted else ""), server_name, 5)
+                await dial(endpoint, make_upstream_tls(UpstreamTls(ca=ca_file if trusted else "")), server_name, 5)
             check_refused(caught, 502, "upstream_unreachable")
             assert "TLS" in str(caught.value.__cause__)
             await trio.to_thread.run_sync(thread.join)
@@ -187,10 +189,10 @@ def test_tls_that_does_not_verify_is_a_502(ca_file: str, certificate: str, serve
 def test_a_ca_that_is_of_no_use(tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     with pytest.raises(CannotStart) as caught:
-        make_upstream_tls(str(missing))
+        make_upstream_tls(UpstreamTls(ca=str(missing)))
     assert str(caught.value) == f"cannot use {missing} as a CA: no such file or directory"
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("not a certificate")
     with pytest.raises(CannotStart) as caught:
-        make_upstream_tls(str(garbage))
+        make_upstream_tls(UpstreamTls(ca=str(garbage)))
     assert str(caught.value) == f"cannot use {garbage} as a CA: it holds no valid certificates in PEM"

@@ -12,7 +12,8 @@ from wsproxy.errors import BadUsage
 from wsproxy.extensions.engines import EngineUnavailable, choose
 from wsproxy.gateway.pools import Pool
 from wsproxy.gateway.routing import Router
-from wsproxy.network.dial import UpstreamTls, make_upstream_tls
+from wsproxy.network.dial import UpstreamTls
+from wsproxy.network.tls import make_upstream_tls
 from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.tree import Route, Settings, Upstream
 
@@ -46,7 +47,7 @@ class Generation:
 
 def _group(name: str, upstream: Upstream) -> Group:
     endpoints = [parse_endpoint(each.url) for each in upstream.endpoints]
-    tls = make_upstream_tls(upstream.tls.ca) if any(each.tls for each in endpoints) else None
+    tls = make_upstream_tls(upstream.tls) if any(each.tls for each in endpoints) else None
     return Group(Pool(name, endpoints, upstream.balance), tls, upstream.tls.server_name)
 
 

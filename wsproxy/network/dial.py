@@ -11,31 +11,14 @@ import ssl
 
 import trio
 
-from wsproxy.errors import CannotStart, ConnectionLost, Refused
-from wsproxy.network.transport import EXHAUSTED, PlainTransport, TlsTransport, Transport, reason
+from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.network.transport import EXHAUSTED, PlainTransport, TlsTransport, Transport
 from wsproxy.settings.endpoints import Endpoint
 
 UpstreamTls = ssl.SSLContext
 """For the layers above, which carry one and never look inside."""
 
 _BACKLOG_PAUSE_SECONDS = 0.01
-
-
-def make_upstream_tls(ca: str) -> UpstreamTls:
-    """TLS that verifies upstreams against the PEM file ``ca``, or the system's store if that is empty.
-
-    Raises CannotStart with one line that says why the file is of no use.
-    """
-    try:
-        verified = ssl.create_default_context(cafile=ca or None)
-    except ssl.SSLError as error:
-        raise CannotStart(f"cannot use {ca} as a CA: it holds no valid certificates in PEM") from error
-    except OSError as error:
-        raise CannotStart(f"cannot use {ca} as a CA: {reason(error)}") from error
-    # WebSocket over HTTP/2 is another protocol (RFC 8441).
-    verified.set_alpn_protocols(["http/1.1"])
-    verified.options |= ssl.OP_NO_RENEGOTIATION
-    return verified
 
 
 async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, timeout_seconds: float) -> Transport:
