@@ -25,6 +25,7 @@ SHORT = (
     "timeouts.response_seconds = 0.3",
     "timeouts.close_seconds = 0.3",
 )
+UNREAD = "timeouts.write_stall_seconds = 0.3"
 
 
 @pytest.fixture(scope="module")
@@ -226,11 +227,63 @@ def test_one_that_breaks_a_rule_and_reads_nothing(impatient: Proxy, module_bare:
         _ended(far)
 
 
+@pytest.mark.parametrize("sender", ["client", "upstream"])
+@pytest.mark.parametrize("keeps_sending", [False, True], ids=["a silent reader", "a reader that goes on sending"])
+def test_a_reader_that_does_not_read(bare: RawUpstream, sender: str, *, keeps_sending: bool) -> None:
+    """Both connections end, though nobody closes or vanishes, and the log says why."""
+    with configured(route("bare", bare.url, *SHORT, UNREAD)) as proxy, tunnel(proxy.address, bare, "/bare") as ends:
+        near, far = ends.ends_from(sender)
+        _stuff(near, _big(near))
+        with contextlib.suppress(ConnectionError):
+            while keeps_sending:
+                far.text("I only talk")
+                threading.Event().wait(0.05)
+        assert near.until_close() == (1001 if sender == "upstream" else 1011, "connection lost")
+        assert near.at_end()
+        _ended(far)
+        proxy.settled()
+        reader = "upstream" if sender == "client" else "client"
+        assert proxy.metric("wsproxy_closes_total", initiator=reader, code="1006") == 1
+        assert [line for line in proxy.lines if "took nothing" in line]
+
+
+def test_a_client_that_does_not_read_its_page(bare: RawUpstream) -> None:
+    with configured(route("bare", bare.url, *SHORT, UNREAD)) as proxy:
+        with socket.create_connection(proxy.address, DEADLINE) as client:
+            client.sendall(GET + b"\r\n")
+            upstream, _ = bare.receive()
+            upstream.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    upstream.sock.sendall(bytes(60_000))
+            with pytest.raises(ConnectionResetError):
+                _read_all(client)
+        proxy.settled()
+
+
+def test_an_upstream_that_does_not_read_its_request(bare: RawUpstream) -> None:
+    """It is asked for its answer all the same, which it may have given before it stopped reading."""
+    with configured(route("bare", bare.url, *SHORT, UNREAD)) as proxy:
+        with socket.create_connection(proxy.address, DEADLINE) as client:
+            client.sendall(b"POST /bare HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n")
+            upstream, _ = bare.receive()
+            with contextlib.suppress(ConnectionError):
+                while not select.select([client], [], [], 0)[0]:
+                    client.sendall(bytes(60_000))
+            assert [answer.status for answer in read_answers(until_the_end(client))] == [504]
+            _ended(upstream)
+        proxy.settled()
+
+
+def _read_all(sock: socket.socket) -> None:
+    while sock.recv(262_144):
+        pass
+
+
 def _ended(wire: Wire) -> None:
     """Read on until the connection is over."""
     with contextlib.suppress(ConnectionError):
-        while wire.sock.recv(262_144):
-            pass
+        _read_all(wire.sock)
 
 
 def test_a_client_that_does_not_read_its_page_and_leaves(bare: RawUpstream) -> None:

@@ -131,6 +131,47 @@ def test_send_all_waits_for_the_far_end(make_pair: MakePair) -> None:
 
 
 @PAIRS
+def test_a_far_end_that_takes_nothing_is_lost_and_a_slow_one_is_not(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        near.write_stall_seconds = 60
+        assert near.takes_some(0.0)
+        assert not near.write_now(bytes(8_000_000))
+        assert near.takes_some(1000.0), "what waited before does not count"
+        assert near.takes_some(1059.0)
+        pending = near.pending
+        while near.pending == pending:
+            far.read_now()
+            assert near.takes_some(1059.5)
+            await trio.lowlevel.checkpoint()
+        assert near.takes_some(1119.0)
+        assert not near.takes_some(1120.0)
+        while not near.flush_now():
+            far.read_now()
+            await trio.lowlevel.checkpoint()
+        assert near.takes_some(2000.0), "nothing waits any more"
+        near.close()
+        far.close()
+
+    run(main)
+
+
+@PAIRS
+def test_send_all_does_not_wait_for_ever(make_pair: MakePair) -> None:
+    async def main() -> None:
+        near, far = await make_pair()
+        near.write_stall_seconds = 0.1
+        with pytest.raises(ConnectionLost, match="takes nothing"):
+            await near.send_all(bytes(8_000_000))
+        near.close()
+        with pytest.raises(ConnectionLost):
+            await read_to_end(far)
+        far.close()
+
+    run(main)
+
+
+@PAIRS
 @settings(max_examples=20, deadline=None)
 @given(
     writes=st.lists(st.integers(0, 200_000), max_size=8),

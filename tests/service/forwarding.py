@@ -17,6 +17,7 @@ from wsproxy.service.connecting import UpstreamConnection, connect
 from wsproxy.service.forward import Forwarder
 from wsproxy.settings.addresses import TcpAddress
 from wsproxy.settings.endpoints import parse_endpoint
+from wsproxy.settings.tree import Timeouts
 
 Script = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -33,7 +34,7 @@ async def session(transport: Transport, pool: Pool, head_seconds: float) -> None
     """Requests of one client, one after the other, all to one pool."""
 
     async def open_upstream() -> UpstreamConnection:
-        return await connect(pool, None, "", 5)
+        return await connect(pool, None, "", Timeouts())
 
     client = Http1Connection(transport, h11.SERVER)
     forwarder = Forwarder(client)

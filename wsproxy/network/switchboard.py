@@ -8,6 +8,7 @@ Invariants:
 * backpressure is not reading: a side is read only when all that came of the other direction has been sent;
 * a tunnel gets one read a turn, and everyone ready gets a turn before anyone gets two;
 * whatever a tunnel does, only that tunnel ends by it;
+* a side that takes nothing of what waits for it is lost after `Transport.write_stall_seconds`;
 * `carry` returns with both transports closed.
 """
 
@@ -255,9 +256,9 @@ class Switchboard:
             end.wants = wants
             self._poller.modify(end.fd, wants)
 
-    def _lose(self, end: _End, now: float) -> None:
+    def _lose(self, end: _End, now: float, reason: str = "connection lost") -> None:
         self._hang_up(end)
-        end.tunnel.relay.lost(end.side, now)
+        end.tunnel.relay.lost(end.side, now, reason)
 
     def _hang_up(self, end: _End) -> None:
         if end.open:
@@ -269,12 +270,33 @@ class Switchboard:
     # --- time
 
     async def sweep(self) -> None:
-        """End the tunnels whose deadline has passed, for ever."""
+        """End the tunnels whose deadline has passed, and lose the sides that take nothing, for ever."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
             now = trio.current_time()
-            for tunnel in [each for each in self._tunnels if _is_over(each, now)]:
-                self._expire(tunnel, now)
+            for tunnel in list(self._tunnels):
+                if _is_over(tunnel, now):
+                    self._expire(tunnel, now)
+                for end in tunnel.ends:
+                    if end.open and end.wants & WRITE:
+                        self._lose_if_stuck(end, now)
+
+    def _lose_if_stuck(self, end: _End, now: float) -> None:
+        try:
+            if end.transport.takes_some(now):
+                if not end.transport.pending:
+                    # It had room, though not enough for the poller to tell.
+                    self._turn(end, WRITE, now)
+                    self._wake_loop()
+                return
+            reason = "took nothing"
+        except ConnectionLost:
+            reason = "connection lost"
+        try:
+            self._lose(end, now, reason)
+            self._settle(end.tunnel, now)
+        except Exception as failure:  # noqa: BLE001
+            self._fail(end.tunnel, failure)
 
     def _expire(self, tunnel: Tunnel, now: float) -> None:
         try:

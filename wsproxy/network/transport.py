@@ -9,6 +9,7 @@ Invariants
 * TLS that ends without close_notify is a loss, not an end: a truncated stream is never mistaken for a whole one
   (RFC 8446 §6.1).
 * A cancelled `receive_some` loses no byte, and what a cancelled `send_all` left goes out with the next one.
+* Nobody is waited for who takes nothing: then the connection is lost after `write_stall_seconds`.
 """
 
 import contextlib
@@ -18,12 +19,15 @@ import ssl
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import trio
 
 from wsproxy.errors import ConnectionLost
 
 READ_BYTES = 65536
+WRITE_STALL_SECONDS = 30.0
+"""Until a route says otherwise: how long the far end may take nothing of what waits for it."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What the system says when this process or the machine has no descriptor or memory left."""
 _RECORDS_BYTES = 65536
@@ -37,9 +41,19 @@ class Transport(ABC):
 
     :ivar peer: the address of the far end as text, for logs: ``127.0.0.1:5000``, ``[::1]:5000``, ``unix:/path``.
     :ivar buffered: received bytes wait inside, so `read_now` has some although the socket may not become readable.
+    :ivar write_stall_seconds: how long the far end may take nothing of what waits for it; 0: no limit.
     """
 
-    __slots__ = ("_closed", "_half_closing", "_rest", "_sock", "buffered", "peer")
+    __slots__ = (
+        "_closed",
+        "_half_closing",
+        "_rest",
+        "_sock",
+        "_stuck_since",
+        "buffered",
+        "peer",
+        "write_stall_seconds",
+    )
 
     def __init__(self, sock: socket.socket, peer: str = "") -> None:
         sock.setblocking(False)
@@ -48,7 +62,9 @@ class Transport(ABC):
         self._rest = _NOTHING
         self._half_closing = False
         self._closed = False
+        self._stuck_since: float | None = None
         self.buffered = False
+        self.write_stall_seconds = WRITE_STALL_SECONDS
         self.peer = peer or _peer_text(sock)
 
     def fileno(self) -> int:
@@ -85,6 +101,7 @@ class Transport(ABC):
             if not sent:
                 return False
             self._rest = self._rest[sent:]
+            self._stuck_since = None
         self._rest = _NOTHING
         if self._half_closing:
             self._half_closing = False
@@ -93,6 +110,23 @@ class Transport(ABC):
             except OSError as error:
                 raise ConnectionLost(reason(error)) from error
         return True
+
+    def takes_some(self, now: float) -> bool:
+        """False once the far end has taken nothing of what is pending for ``write_stall_seconds``.
+
+        The time counts from the first call at which it took nothing; ``now`` is that of this one. After a False,
+        closing resets the connection. Raises ConnectionLost.
+        """
+        # The kernel tells of room only when there is much of it, which a slow reader may be long in making.
+        if not self.pending or self.flush_now():
+            return True
+        if self._stuck_since is None:
+            self._stuck_since = now
+        if not self.write_stall_seconds or now < self._stuck_since + self.write_stall_seconds:
+            return True
+        # Closed in order, what the kernel holds would wait on for minutes.
+        self._reset_on_close()
+        return False
 
     def shutdown_write(self) -> None:
         """End our output once the pending bytes are out (`flush_now` goes on with it). Raises ConnectionLost."""
@@ -112,10 +146,13 @@ class Transport(ABC):
     def abort(self) -> None:
         """Close with a reset, so that the far end cannot take what it got for the whole (RFC 9112 §8)."""
         if not self._closed:
-            # A socket that the far end has reset already refuses the option; then there is nobody left to tell.
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._reset_on_close()
         self.close()
+
+    def _reset_on_close(self) -> None:
+        # A socket that the far end has reset already refuses the option; then there is nobody left to tell.
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def receive_some(self, limit: int = READ_BYTES) -> bytes:
         """At least one byte, or ``b""`` at the orderly end of input. Raises ConnectionLost."""
@@ -125,11 +162,16 @@ class Transport(ABC):
         return data
 
     async def send_all(self, data: bytes) -> None:
-        """Send all of ``data``. Raises ConnectionLost."""
+        """Send all of ``data``. Raises ConnectionLost, also where the far end takes nothing (`write_stall_seconds`)."""
         await trio.lowlevel.checkpoint()
-        if not self.write_now(data):
-            while not self.flush_now():
+        if self.write_now(data):
+            return
+        while self.takes_some(trio.current_time()):
+            if not self.pending:
+                return
+            with trio.move_on_after(self.write_stall_seconds or inf):
                 await self._wait(trio.lowlevel.wait_writable)
+        raise ConnectionLost("the far end takes nothing")
 
     async def drain_and_close(self, seconds: float) -> None:
         """End our output, throw input away until its end or for ``seconds``, then close.

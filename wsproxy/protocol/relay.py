@@ -115,14 +115,14 @@ class Relay:
             self.lost(side, now)
         self._input[side] = Input.ENDED
 
-    def lost(self, side: Side, now: float) -> None:
-        """The connection of ``side`` is gone: nothing comes any more, and nothing can be sent."""
+    def lost(self, side: Side, now: float, reason: str = "connection lost") -> None:
+        """The connection of ``side`` is gone: nothing comes any more, and nothing can be sent; ``reason`` is logged."""
         relayed = self._input[side] is Input.RELAYED
         self._input[side] = Input.ENDED
         self._writable[side] = False
         self._backlog[side] = False
         if relayed:
-            self._begin_end(side.label, ABNORMAL, "connection lost", now)
+            self._begin_end(side.label, ABNORMAL, reason, now)
             if self._began(side.other):
                 # It asked to close, and the connection it closed is closed: that answers it.
                 self._answer_close(side.other)

@@ -12,6 +12,7 @@ from wsproxy.network.dial import UpstreamTls, dial
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import Transport
 from wsproxy.settings.endpoints import Endpoint
+from wsproxy.settings.tree import Timeouts
 
 
 class UpstreamConnection:
@@ -48,8 +49,8 @@ class UpstreamConnection:
             self.pool.give_back(self.endpoint)
 
 
-async def connect(pool: Pool, tls: UpstreamTls | None, server_name: str, timeout_seconds: float) -> UpstreamConnection:
-    """Connect to the first endpoint that lets us, each within ``timeout_seconds``.
+async def connect(pool: Pool, tls: UpstreamTls | None, server_name: str, timeouts: Timeouts) -> UpstreamConnection:
+    """Connect to the first endpoint that lets us, each within ``timeouts.connect_seconds``.
 
     Raises Refused, 502 or 504, as the last endpoint tried did.
     """
@@ -57,7 +58,7 @@ async def connect(pool: Pool, tls: UpstreamTls | None, server_name: str, timeout
     for endpoint in pool.candidates():
         pool.take(endpoint)
         try:
-            transport = await dial(endpoint, tls, server_name, timeout_seconds)
+            transport = await dial(endpoint, tls, server_name, timeouts.connect_seconds)
         except Refused as error:
             pool.give_back(endpoint)
             refused = error
@@ -65,5 +66,6 @@ async def connect(pool: Pool, tls: UpstreamTls | None, server_name: str, timeout
             pool.give_back(endpoint)
             raise
         else:
+            transport.write_stall_seconds = timeouts.write_stall_seconds
             return UpstreamConnection(pool, endpoint, transport)
     raise refused

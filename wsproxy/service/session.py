@@ -106,7 +106,8 @@ class _Session:
         if route.replace_prefix:
             request = with_target(request, rewritten(route, place.target))
         group = proxy.generation.groups[route.upstream]
-        dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts.connect_seconds)
+        self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
+        dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts)
         return await self._forwarder.forward(request, group.pool, dial, route.timeouts.response_seconds)
 
     def _tell(self, refused: Refused, request: h11.Request | None, attempt: Attempt | None) -> None:

@@ -62,6 +62,7 @@ class Attempt:
         self.route = route = proxy.generation.router.match(
             Wanted(opening.host, opening.target, request.headers, opening.subprotocols)
         )
+        self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
         check_origin(route, opening.origin)
         try:
             offers = parse_extensions(opening.extensions)
@@ -69,7 +70,7 @@ class Attempt:
             raise Refused(400, "bad_request", f"Sec-WebSocket-Extensions: {error}") from error
         await self._client.next_event()  # the request's end: check_request saw that it has no body
         group = proxy.generation.groups[route.upstream]
-        upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts.connect_seconds)
+        upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts)
         try:
             await self._handshake(upstream, opening, offers, route)
         finally:

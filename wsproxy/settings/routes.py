@@ -111,7 +111,7 @@ class Timeouts:
     write_stall_seconds: float = field(
         default=30.0,
         metadata=about(
-            "Seconds that a side may take nothing of what waits for it, until the tunnel is closed. 0: no limit.",
+            "Seconds that a side may take nothing of what waits for it, until its connection is lost. 0: no limit.",
             minimum=0,
             maximum=DAY,
         ),
