@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from wsproxy import __version__
+from wsproxy.cli.ctl import add_ctl_arguments, run_ctl
 from wsproxy.errors import BadUsage, WsproxyError
 
 _EPILOG = """\
@@ -83,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
+    ctl = commands.add_parser("ctl", help="look at a running proxy, close tunnels, drain", allow_abbrev=False)
+    add_ctl_arguments(ctl)
+    ctl.set_defaults(command=_ctl)
+
     demo = commands.add_parser("demo", help="a live demonstration on this machine alone", allow_abbrev=False)
     demo.add_argument("--seconds", type=_positive_seconds, default=10.0, metavar="N", help="how long it goes (10)")
     demo.add_argument("--keep", action="store_true", help="go on until interrupted")
@@ -105,11 +111,12 @@ def _run(arguments: argparse.Namespace) -> int:
         log_level=arguments.log_level,
         workers=arguments.workers,
     )
-    settings = load_settings(flags, os.environ)
+    read_settings = partial(load_settings, flags, os.environ)
+    settings = read_settings()
     # Trio and the rest are loaded only once it is known what to run.
-    from wsproxy.service.worker import run
+    from wsproxy.service.lifecycle import run
 
-    run(settings)
+    run(settings, read_settings)
     return 0
 
 
@@ -131,6 +138,10 @@ def _check(arguments: argparse.Namespace) -> int:
     lines, enters = explain(settings, arguments.explain, arguments.header, arguments.subprotocol)
     print("\n".join(lines))
     return 0 if enters else 1
+
+
+def _ctl(arguments: argparse.Namespace) -> int:
+    return run_ctl(arguments, os.environ)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wsproxy.errors import BadUsage
 from wsproxy.extensions.engines import EngineUnavailable, choose
-from wsproxy.gateway.pools import Pool
+from wsproxy.gateway.pools import Endpoints, Pool
 from wsproxy.gateway.routing import Router
 from wsproxy.network.dial import UpstreamTls
 from wsproxy.network.tls import make_upstream_tls
@@ -37,18 +37,22 @@ class Generation:
     :raises BadUsage: an engine that it names is not there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, known: Endpoints | None = None) -> None:
+        """``known``: what the generations before this one know of endpoints."""
         self.settings = settings
+        self.known = known or Endpoints()
         self.router = Router(settings.routes)
-        self.groups: Mapping[str, Group] = {name: _group(name, each) for name, each in settings.upstreams.items()}
+        self.groups: Mapping[str, Group] = {
+            name: _group(name, each, self.known) for name, each in settings.upstreams.items()
+        }
         for route in settings.routes:
             _check_engines(route)
 
 
-def _group(name: str, upstream: Upstream) -> Group:
+def _group(name: str, upstream: Upstream, known: Endpoints) -> Group:
     endpoints = [parse_endpoint(each.url) for each in upstream.endpoints]
     tls = make_upstream_tls(upstream.tls) if any(each.tls for each in endpoints) else None
-    return Group(Pool(name, endpoints, upstream.balance), tls, upstream.tls.server_name)
+    return Group(Pool(name, endpoints, upstream.balance, known), tls, upstream.tls.server_name)
 
 
 def _check_engines(route: Route) -> None:

@@ -11,13 +11,14 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import trio
 
 from wsproxy.errors import CannotStart, ConnectionLost
+from wsproxy.network.steering import AVAILABLE, steer
 from wsproxy.network.transport import EXHAUSTED, PlainTransport, address_text, reason
 from wsproxy.settings.addresses import Address, FdAddress, TcpAddress, UnixAddress
 
@@ -36,14 +37,20 @@ class ListeningSocket:
     """One bound, listening socket.
 
     :ivar address: where it really listens, the port included: ``127.0.0.1:41234``, ``unix:/path``.
+    :ivar slot: which worker it is for; None: it is the only one on its address, for all of them.
     """
 
-    def __init__(self, sock: socket.socket, owned_path: str | None = None) -> None:
+    def __init__(self, sock: socket.socket, owned_path: str | None = None, slot: int | None = None) -> None:
         """``owned_path``: the file to remove when it is closed."""
         sock.setblocking(False)
         self._sock = sock
         self._owned = None if owned_path is None else (owned_path, _identity(owned_path))
         self.address = address_text(sock.getsockname())
+        self.slot = slot
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once closed."""
+        return self._sock.fileno()
 
     async def accept_some(self, on_exhausted: Callable[[OSError], None]) -> list[PlainTransport]:
         """Wait for connections; gives at least one, and at most a bounded batch.
@@ -94,12 +101,16 @@ class ListeningSocket:
         self._sock.close()
 
 
-async def open_listeners(address: Address, unix_mode: int = UNIX_MODE) -> list[ListeningSocket]:
-    """Listen on every address that ``address`` stands for. Raises CannotStart with one line that says why."""
+async def open_listeners(address: Address, unix_mode: int = UNIX_MODE, slots: int = 0) -> list[ListeningSocket]:
+    """Listen on every address that ``address`` stands for. Raises CannotStart with one line that says why.
+
+    :param slots: how many workers there are; each has a socket of its own on each TCP address, so that connections
+        wait in the queue of a worker that is being started again. 0: this process is the only one that accepts.
+    """
     try:
         match address:
             case TcpAddress():
-                return await _open_tcp(address)
+                return await _open_tcp(address, slots if AVAILABLE else 0)
             case UnixAddress():
                 return [_open_unix(address.path, unix_mode)]
             case FdAddress():
@@ -110,14 +121,26 @@ async def open_listeners(address: Address, unix_mode: int = UNIX_MODE) -> list[L
         raise CannotStart(f"cannot listen on {address}: {reason(error)}") from error
 
 
-async def _open_tcp(address: TcpAddress) -> list[ListeningSocket]:
+def listener_from(descriptor: int) -> ListeningSocket:
+    """A socket that another process of ours opened, and owns the file of, if it has one."""
+    return _open_fd(descriptor)
+
+
+def share_out(sockets: Iterable[ListeningSocket], shares: Sequence[float]) -> None:
+    """Let the workers' sockets on each address have these shares of new connections, by slot, if the kernel can."""
+    for sock in sockets:
+        if sock.slot == 0:
+            steer(sock.fileno(), shares)
+
+
+async def _open_tcp(address: TcpAddress, slots: int) -> list[ListeningSocket]:
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     opened: list[ListeningSocket] = []
     unavailable: OSError | None = None
     try:
         for family, place in dict.fromkeys((family, place) for family, _, _, _, place in found):
             try:
-                opened.append(_open_tcp_one(family, place))
+                opened += _open_group(family, place, slots)
             except OSError as error:
                 # A name such as localhost has an IPv6 address also where the machine has no IPv6.
                 if error.errno not in _NOT_ON_THIS_MACHINE:
@@ -132,17 +155,46 @@ async def _open_tcp(address: TcpAddress) -> list[ListeningSocket]:
     return opened
 
 
-def _open_tcp_one(family: int, place: tuple[object, ...]) -> ListeningSocket:
+def _open_group(family: int, place: tuple[Any, ...], slots: int) -> list[ListeningSocket]:
+    if not slots:
+        return [_listen(_bind(family, place))]
+    if place[1]:
+        # With SO_REUSEPORT alone, another process of this user on the same port would go unnoticed.
+        _bind(family, place).close()
+    group: list[ListeningSocket] = []
+    try:
+        for slot in range(slots):
+            sock = _bind(family, place, shared=True)
+            group.append(_listen(sock, slot))
+            place = sock.getsockname()
+    except OSError:
+        for listening in group:
+            listening.close()
+        raise
+    return group
+
+
+def _bind(family: int, place: tuple[Any, ...], shared: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         # A restart must not wait for connections of the last run to leave TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # [::]:80 beside 0.0.0.0:80 are two listeners, whatever the system's default is.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(place)
+        return sock
+    except OSError:
+        sock.close()
+        raise
+
+
+def _listen(sock: socket.socket, slot: int | None = None) -> ListeningSocket:
+    try:
         sock.listen(_BACKLOG)
-        return ListeningSocket(sock)
+        return ListeningSocket(sock, slot=slot)
     except OSError:
         sock.close()
         raise
@@ -165,6 +217,14 @@ def _open_unix(path: str, mode: int) -> ListeningSocket:
     except OSError:
         sock.close()
         raise
+
+
+def set_unix_mode(address: UnixAddress, mode: int) -> None:
+    """Change who may connect to a socket that is open already. Raises CannotStart."""
+    try:
+        Path(address.path).chmod(mode)
+    except OSError as error:
+        raise CannotStart(f"cannot listen on {address}: {reason(error)}") from error
 
 
 def _is_stale(path: str) -> bool:

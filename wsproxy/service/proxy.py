@@ -7,30 +7,53 @@ Opens nothing.
 import trio
 
 from wsproxy.gateway.generation import Generation
-from wsproxy.network.switchboard import Switchboard, Tunnel
+from wsproxy.gateway.pools import Pool
+from wsproxy.network.switchboard import Switchboard
+from wsproxy.service.live import LiveTunnels
 from wsproxy.telemetry.counters import Counters
 
 
 class Proxy:
     """One worker's shared state.
 
+    :ivar generation: whoever needs several things of it takes it once: the next one may come between two of them.
     :ivar draining: newcomers are turned away and connections are not kept for another request.
+    :ivar close_code: what a drain tells clients, also those whose tunnels begin after it has.
     :ivar idle: cancelled when a drain begins: the waits of sessions that have nothing under way.
     """
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, place: int = 0, serial: int = 1) -> None:
         self.generation = generation
-        self.counters = Counters(generation.settings, [group.pool for group in generation.groups.values()])
+        self.counters = Counters(generation.settings, _pools(generation), str(place))
         self.switchboard = Switchboard()
-        self.tunnels: set[Tunnel] = set()
+        self.tunnels = LiveTunnels(str(serial))
         self.draining = False
+        self.close_code = generation.settings.shutdown.close_code
         self.idle: set[trio.CancelScope] = set()
         self._sessions = 0
         self._empty = trio.Event()
 
-    def begin_drain(self) -> None:
+    def adopt(self, generation: Generation) -> None:
+        """Serve newcomers by ``generation``; what is under way keeps the one it began with."""
+        self.generation = generation
+        self.counters.adopt(generation.settings, _pools(generation))
+
+    def drain_endpoint(self, url: str, draining: bool) -> bool:
+        """Open no connection to the endpoint any more, or do so again; False if no upstream has it."""
+        if draining:
+            self.generation.known.draining.add(url)
+        else:
+            self.generation.known.draining.discard(url)
+        return any(url == endpoint.url for pool in _pools(self.generation) for endpoint in pool.endpoints)
+
+    def is_draining(self, endpoint: str) -> bool:
+        """Tunnels to this endpoint's URL are being closed, by a drain of it or of everything."""
+        return self.draining or endpoint in self.generation.known.draining
+
+    def begin_drain(self, close_code: int) -> None:
         """Turn newcomers away from now on, and end the sessions that only wait."""
         self.draining = True
+        self.close_code = close_code
         for scope in self.idle:
             scope.cancel()
         if not self._sessions:
@@ -52,3 +75,7 @@ class Proxy:
     async def last_session_over(self) -> None:
         """Wait, while draining, until no session is left."""
         await self._empty.wait()
+
+
+def _pools(generation: Generation) -> list[Pool]:
+    return [group.pool for group in generation.groups.values()]

@@ -20,6 +20,7 @@ from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.plan import Plan, choose_plan
 from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
 from wsproxy.protocol.tally import Direction, Tally
+from wsproxy.service.live import LiveTunnel
 from wsproxy.service.proxy import Proxy
 from wsproxy.settings.endpoints import Endpoint
 from wsproxy.settings.tree import LegCompression, Route
@@ -32,9 +33,13 @@ Agreements = tuple[Agreement | None, Agreement | None]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Two finished opening handshakes."""
+    """Two finished opening handshakes.
+
+    :ivar counters: the route's; by now the configuration in force may not have it any more.
+    """
 
     route: Route
+    counters: RouteCounters
     endpoint: Endpoint
     client: Http1Connection
     upstream: Http1Connection
@@ -44,7 +49,7 @@ class Opened:
 async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     """Carry the tunnel until both sides are closed. Cancelled, it closes both at once; it is told either way."""
     route = opened.route
-    counters = proxy.counters.routes[route.name]
+    counters = opened.counters
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
     flows = _make_flows(route, counters, tallies, opened.agreements)
     relay = Relay(flows.legs, flows.flows, tallies, route.timeouts.close_seconds, route.fast_lane)
@@ -52,14 +57,25 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
     started = trio.current_time()
     counted = counters.open(tallies, opened.agreements, plans, flows.codec_memory)
-    if proxy.draining:
+    if proxy.is_draining(opened.endpoint.url):
         # The drain began while the 101 was being sent, and looked for tunnels before this one was there.
-        relay.drain(proxy.generation.settings.shutdown.close_code, started)
-    proxy.tunnels.add(tunnel)
+        relay.drain(proxy.close_code, started)
+    live = LiveTunnel(
+        tunnel=tunnel,
+        route=route,
+        endpoint=opened.endpoint.url,
+        client=opened.client.transport.peer,
+        upstream=opened.upstream.transport.peer,
+        tallies=tallies,
+        agreements=opened.agreements,
+        plans=plans,
+        started=started,
+    )
+    proxy.tunnels.add(live)
     try:
         await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))
     finally:
-        proxy.tunnels.discard(tunnel)
+        proxy.tunnels.discard(live)
         ending = relay.ending or Ending("proxy", ABNORMAL, "cut off")
         code = None if ending.code == NO_STATUS else ending.code
         duration = trio.current_time() - started

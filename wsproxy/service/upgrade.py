@@ -29,6 +29,7 @@ from wsproxy.service.proxy import Proxy
 from wsproxy.service.tunnel import Opened, run_tunnel
 from wsproxy.settings.tree import Compression, Route
 from wsproxy.telemetry.access_log import HandshakeRefused, log_handshake_refused
+from wsproxy.telemetry.counters import RouteCounters
 
 _RETRY_AFTER_SECONDS = b"5"
 """For a client that comes while this process drains: another one will be there by then."""
@@ -59,9 +60,12 @@ class Attempt:
         opening = check_request(request)
         if proxy.draining:
             raise going_away()
-        self.route = route = proxy.generation.router.match(
+        # All of one generation: the next one may come while this waits, and may not have this route.
+        generation = proxy.generation
+        self.route = route = generation.router.match(
             Wanted(opening.host, opening.target, request.headers, opening.subprotocols)
         )
+        counters = proxy.counters.routes[route.name]
         self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
         check_origin(route, opening.origin)
         try:
@@ -69,15 +73,20 @@ class Attempt:
         except ExtensionHeaderError as error:
             raise Refused(400, "bad_request", f"Sec-WebSocket-Extensions: {error}") from error
         await self._client.next_event()  # the request's end: check_request saw that it has no body
-        group = proxy.generation.groups[route.upstream]
+        group = generation.groups[route.upstream]
         upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts)
         try:
-            await self._handshake(upstream, opening, offers, route)
+            await self._handshake(upstream, opening, offers, route, counters)
         finally:
             upstream.close()
 
     async def _handshake(
-        self, upstream: UpstreamConnection, opening: ClientRequest, offers: tuple[ExtensionItem, ...], route: Route
+        self,
+        upstream: UpstreamConnection,
+        opening: ClientRequest,
+        offers: tuple[ExtensionItem, ...],
+        route: Route,
+        counters: RouteCounters,
     ) -> None:
         asked = _ask(route.compression, offers)
         asking = replace(opening, target=rewritten(route, opening.target))
@@ -107,7 +116,8 @@ class Attempt:
         await self._client.send(client_response(opening, answer, item))
         self._count("accepted")
         agreements = (settled[0] if settled else None, upstream_agreement)
-        await run_tunnel(self._proxy, Opened(route, upstream.endpoint, self._client, upstream.http, agreements))
+        opened = Opened(route, counters, upstream.endpoint, self._client, upstream.http, agreements)
+        await run_tunnel(self._proxy, opened)
 
     def _count(self, result: str) -> None:
         assert self.route is not None

@@ -1,138 +1,141 @@
-"""One worker process: listeners, sessions, the switchboard, the read-only pages, signals and the drain.
+"""A worker: it accepts on the sockets that it was given, and carries the tunnels.
 
-Owns: the order in which these begin and end, and the nurseries that they live in.
-Invariants: `ready` is logged once every listener accepts; a drain ends within its grace, whatever sessions do.
+Owns: the nurseries of sessions and of the switchboard, the accept loops, the closing of many tunnels over a time, the
+drain. Knows no signals, no files and no other worker: `lifecycle` or `child` tell it what to do.
+Invariants: taking on another generation ends no session; a drain ends within its grace, whatever sessions do.
 """
 
 import logging
 import random
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Iterable, Mapping
+from typing import assert_never
 
 import trio
 
+from wsproxy.errors import ConnectionLost
 from wsproxy.gateway.generation import Generation
-from wsproxy.network.listen import ListeningSocket, open_listeners
-from wsproxy.network.transport import Transport
+from wsproxy.network.listen import ListeningSocket
+from wsproxy.service.live import LiveTunnel
+from wsproxy.service.orders import Answer, CloseTunnels, CountTunnels, DrainEndpoint, ListTunnels, Order, TakeSnapshot
 from wsproxy.service.proxy import Proxy
-from wsproxy.service.read_only import serve_pages
 from wsproxy.service.session import run_session
-from wsproxy.settings.addresses import parse_address
-from wsproxy.settings.tree import Settings
-from wsproxy.telemetry.access_log import log_ready, set_up_logging
-from wsproxy.telemetry.pages import Page, respond
+from wsproxy.settings.tree import Shutdown
 from wsproxy.telemetry.snapshot import Snapshot
+
+CUT_SECONDS = 10.0
+"""From an order to close a tunnel to its end, whatever the tunnel does."""
 
 _LOGGER = logging.getLogger("wsproxy")
 
 
-def run(settings: Settings) -> None:
-    """Serve until TERM or INT, and through the drain that follows.
+class Worker:
+    """Everything that one process needs to serve."""
 
-    :raises CannotStart: an address cannot be listened on, or a file that the settings name cannot be used.
-    :raises BadUsage: an engine that the settings name is not installed.
-    """
-    set_up_logging(settings.log.format, settings.log.level)
-    trio.run(_Worker(Generation(settings)).run)
+    def __init__(self, generation: Generation, place: int = 0, serial: int = 1) -> None:
+        """:param place: which worker of several this is; a successor takes the same.
+        :param serial: how many workers there have been with this one; the first half of its tunnels' ids.
+        """
+        self.proxy = Proxy(generation, place, serial)
+        self._sockets: dict[int, ListeningSocket] = {}
+        self._serves: Mapping[int, str] = {}
+        self._nursery: trio.Nursery | None = None
+        self._counting = trio.Lock()
 
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; what tunnels stand then are cut off."""
+        try:
+            async with trio.open_nursery() as board:
+                board.start_soon(self.proxy.switchboard.serve)
+                board.start_soon(self.proxy.switchboard.sweep)
+                async with trio.open_nursery() as self._nursery:
+                    task_status.started()
+                    await trio.sleep_forever()
+        finally:
+            self.close_listeners()
+            self.proxy.switchboard.close()
 
-class _Worker:
-    def __init__(self, generation: Generation) -> None:
-        self._settings = generation.settings
-        self._proxy = Proxy(generation)
-        self._listeners: list[tuple[str, ListeningSocket]] = []
-        self._pages: list[ListeningSocket] = []
-        self._ready = False
+    def adopt(self, generation: Generation, serves: Mapping[int, str], fresh: Mapping[int, ListeningSocket]) -> None:
+        """Serve newcomers by ``generation`` from now on, those on socket ``n`` as listener ``serves[n]`` says.
 
-    async def run(self) -> None:
-        with ExitStack() as stack:
-            signals = stack.enter_context(_ending_signals())
-            stack.callback(self._proxy.switchboard.close)
-            await self._open_listeners(stack)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._proxy.switchboard.serve)
-                nursery.start_soon(self._proxy.switchboard.sweep)
-                for sock in self._pages:
-                    nursery.start_soon(self._accept, sock, self._serve_pages)
-                await self._serve_sessions(signals)
-                nursery.cancel_scope.cancel()
+        :param fresh: sockets to begin to accept on; those that ``serves`` does not have are closed.
+        """
+        assert self._nursery is not None
+        self.proxy.adopt(generation)
+        self._serves = serves
+        for number in [each for each in self._sockets if each not in serves]:
+            self._sockets.pop(number).close()
+        for number, sock in fresh.items():
+            self._sockets[number] = sock
+            self._nursery.start_soon(self._accept, number, sock, self._nursery)
 
-    async def _open_listeners(self, stack: ExitStack) -> None:
-        for listener in self._settings.listeners:
-            for sock in await open_listeners(parse_address(listener.bind), listener.unix_mode):
-                stack.callback(sock.close)
-                self._listeners.append((listener.name, sock))
-        if self._settings.metrics.listen:
-            for sock in await open_listeners(parse_address(self._settings.metrics.listen)):
-                stack.callback(sock.close)
-                self._pages.append(sock)
+    def close_listeners(self) -> None:
+        """Accept nobody any more."""
+        while self._sockets:
+            self._sockets.popitem()[1].close()
 
-    async def _serve_sessions(self, signals: AsyncIterator[int]) -> None:
-        async with trio.open_nursery() as nursery:
-            for name, sock in self._listeners:
-                nursery.start_soon(self._accept, sock, partial(run_session, self._proxy, name))
-            self._ready = True
-            metrics = ",".join(sock.address for sock in self._pages)
-            log_ready([sock.address for _, sock in self._listeners], metrics or None)
-            await anext(signals)
-            self._ready = False
-            self._proxy.begin_drain()
-            async with trio.open_nursery() as draining:
-                draining.start_soon(self._drain, draining.cancel_scope)
-                await anext(signals)
-                draining.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
-
-    async def _accept(self, sock: ListeningSocket, serve: Callable[[Transport], Awaitable[None]]) -> None:
-        """Accept for ever; each connection is a task of its own."""
-        async with trio.open_nursery() as nursery:
+    async def _accept(self, number: int, sock: ListeningSocket, sessions: trio.Nursery) -> None:
+        """Accept until the socket is closed; each connection is a task of its own, which does not end with this."""
+        try:
             while True:
-                for transport in await sock.accept_some(_warn_exhausted):
-                    nursery.start_soon(serve, transport)
+                for transport in await sock.accept_some(warn_exhausted):
+                    sessions.start_soon(run_session, self.proxy, self._serves[number], transport)
+        except ConnectionLost:
+            return
 
-    async def _serve_pages(self, transport: Transport) -> None:
-        await serve_pages(transport, self._page)
+    # --- questions and orders
 
-    async def _page(self, method: bytes, target: bytes, accept: bytes) -> Page:
-        return await respond(method, target, accept, self._take, trio.lowlevel.checkpoint, self._ready)
+    async def obey(self, order: Order) -> Answer:
+        """Do what is asked; closing goes on afterwards."""
+        proxy = self.proxy
+        match order:
+            case TakeSnapshot():
+                return await self.snapshot()
+            case CountTunnels():
+                return len(proxy.tunnels)
+            case ListTunnels():
+                return proxy.tunnels.facts(trio.current_time())
+            case CloseTunnels():
+                chosen = proxy.tunnels.chosen(order.tunnel, order.endpoint)
+                assert self._nursery is not None
+                self._nursery.start_soon(self._close_for_sure, chosen, order.code, order.spread_seconds)
+                return len(chosen)
+            case DrainEndpoint():
+                return proxy.drain_endpoint(order.endpoint, order.draining)
+            case _:
+                assert_never(order)
 
-    async def _take(self) -> Snapshot:
-        return await self._proxy.counters.snapshot(trio.lowlevel.checkpoint)
+    async def snapshot(self) -> Snapshot:
+        """What is counted now. One after the other, so that a later answer never counts less."""
+        async with self._counting:
+            return await self.proxy.counters.snapshot(trio.lowlevel.checkpoint)
 
-    async def _drain(self, over: trio.CancelScope) -> None:
-        """Close the tunnels one after the other, and wait for the last session; then, or after the grace, end it."""
-        shutdown = self._settings.shutdown
+    async def _close_for_sure(self, tunnels: list[LiveTunnel], code: int, spread_seconds: float) -> None:
+        await self._close_spread(tunnels, code, spread_seconds)
+        await trio.sleep(CUT_SECONDS)
+        self._cut(tunnels, code)
+
+    async def _close_spread(self, tunnels: Iterable[LiveTunnel], code: int, spread_seconds: float) -> None:
+        """Begin to close the tunnels one after the other, in any order, evenly over the time."""
+        order = list(tunnels)
+        random.shuffle(order)
+        started = trio.current_time()
+        for number, live in enumerate(order):
+            await trio.sleep_until(started + spread_seconds * number / len(order))
+            self.proxy.switchboard.drain(live.tunnel, code)
+
+    def _cut(self, tunnels: Iterable[LiveTunnel], code: int) -> None:
+        for live in tunnels:
+            self.proxy.switchboard.cut(live.tunnel, code)
+
+    async def drain(self, shutdown: Shutdown) -> None:
+        """Turn newcomers away, close every tunnel and wait for the last session; after the grace, cut what is left."""
+        self.proxy.begin_drain(shutdown.close_code)
         with trio.move_on_after(shutdown.grace_seconds):
-            tunnels = list(self._proxy.tunnels)
-            random.shuffle(tunnels)
             spread = min(shutdown.close_spread_seconds, shutdown.grace_seconds)
-            started = trio.current_time()
-            for number, tunnel in enumerate(tunnels):
-                await trio.sleep_until(started + spread * number / len(tunnels))
-                self._proxy.switchboard.drain(tunnel, shutdown.close_code)
-            await self._proxy.last_session_over()
-        for tunnel in list(self._proxy.tunnels):
-            self._proxy.switchboard.cut(tunnel, shutdown.close_code)
-        over.cancel()
+            await self._close_spread(self.proxy.tunnels, shutdown.close_code, spread)
+            await self.proxy.last_session_over()
+        self._cut(self.proxy.tunnels, shutdown.close_code)
 
 
-@contextmanager
-def _ending_signals() -> Iterator[AsyncIterator[int]]:
-    """TERM and INT as they come; afterwards they are ignored, so that a late one does not spoil the exit code."""
-    ending = (signal.SIGTERM, signal.SIGINT)
-    # The receiver puts back what it found. Blocked meanwhile, a signal waits instead of being ignored.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
-    try:
-        for each in ending:
-            signal.signal(each, signal.SIG_IGN)
-        with trio.open_signal_receiver(*ending) as signals:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
-            yield signals
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
-
-
-def _warn_exhausted(error: OSError) -> None:
+def warn_exhausted(error: OSError) -> None:
     _LOGGER.warning("accepting pauses", extra={"fields": {"reason": str(error)}})

@@ -5,7 +5,7 @@ Owns: the vocabulary of a field's metadata. Must never import trio, socket or lo
 The metadata (`about`): ``doc``; ``minimum`` and ``maximum`` of a number, both included; ``pattern`` that a string (or
 each key of a mapping) fully matches, with ``hint`` saying it in words; ``values``, the metadata of each value of a
 mapping; ``parse``, called with the value (or each value of an array), raising ValueError; ``shorthand``, the one key
-that a string stands for where a table is wanted.
+that a string stands for where a table is wanted; ``secret``, whether values are never shown.
 """
 
 import ipaddress
@@ -44,6 +44,7 @@ def about(
     values: Mapping[str, object] | None = None,
     parse: Callable[[Any], object] | None = None,
     shorthand: str | None = None,
+    secret: bool | None = None,
 ) -> dict[str, object]:
     """The metadata of one setting; only what is given."""
     facts: dict[str, object] = {
@@ -55,6 +56,7 @@ def about(
         "values": values,
         "parse": parse,
         "shorthand": shorthand,
+        "secret": secret,
     }
     return {name: fact for name, fact in facts.items() if fact is not None}
 

@@ -16,7 +16,7 @@ DEFAULT_METRICS = "127.0.0.1:9464"
 _CLOSE_CODES = frozenset({1000, 1001, 1008, 1011, 1012, 1013})
 
 
-def _parse_close_code(code: int) -> None:
+def parse_close_code(code: int) -> None:
     if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
         codes = ", ".join(str(code) for code in sorted(_CLOSE_CODES))
         raise ValueError(f"{code} is not a code for going away: use one of {codes}, or 3000 to 4999")
@@ -84,7 +84,7 @@ class Shutdown:
     close_code: int = field(
         default=1001,
         metadata=about(
-            "The close code that clients get (RFC 6455 §7.4).", minimum=1000, maximum=4999, parse=_parse_close_code
+            "The close code that clients get (RFC 6455 §7.4).", minimum=1000, maximum=4999, parse=parse_close_code
         ),
     )
 

@@ -144,6 +144,7 @@ class Headers:
             pattern=TOKEN_PATTERN,
             hint=_FIELD_NAME_HINT,
             values=about("", pattern=FIELD_VALUE_PATTERN, hint=FIELD_VALUE_HINT),
+            secret=True,
         ),
     )
     remove: tuple[str, ...] = field(

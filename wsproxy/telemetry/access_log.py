@@ -100,8 +100,8 @@ def log_tunnel_closed(closed: TunnelClosed) -> None:
         "wire_bytes_from_upstream": from_upstream.wire_bytes,
         "wire_bytes_to_upstream": to_upstream.wire_bytes,
         "ratio": round(client_payload / client_wire, 2) if client_wire else None,
-        "client_agreement": _describe(closed.agreements[Side.CLIENT]),
-        "upstream_agreement": _describe(closed.agreements[Side.UPSTREAM]),
+        "client_agreement": describe_agreement(closed.agreements[Side.CLIENT]),
+        "upstream_agreement": describe_agreement(closed.agreements[Side.UPSTREAM]),
         "plan_to_client": closed.plans[Side.CLIENT].value,
         "plan_to_upstream": closed.plans[Side.UPSTREAM].value,
         "initiator": closed.initiator,
@@ -195,7 +195,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _describe(agreement: Agreement | None) -> str:
+def describe_agreement(agreement: Agreement | None) -> str:
     """The window bits of the leg's two ends; ``reset`` marks an end without context takeover."""
     if agreement is None:
         return "none"

@@ -1,0 +1,140 @@
+"""One worker in a process of its own, led by the supervisor through a channel.
+
+Owns: the loop over the supervisor's messages, and the end of the process.
+Invariants
+* Signals change nothing: a terminal and a service supervisor send them to every process, and the supervisor decides.
+* Without a supervisor the worker gives up its listening sockets at once, drains and ends: a successor has the addresses
+  to itself.
+"""
+
+import signal
+
+import trio
+
+from wsproxy.errors import ConnectionLost, WsproxyError
+from wsproxy.gateway.generation import Generation
+from wsproxy.gateway.pools import Endpoints
+from wsproxy.network.channel import Channel, channel_from
+from wsproxy.network.listen import ListeningSocket, listener_from
+from wsproxy.service.orders import (
+    Abandon,
+    Ask,
+    Commit,
+    Drain,
+    Farewell,
+    Prepare,
+    Reply,
+    Stop,
+)
+from wsproxy.service.worker import Worker
+from wsproxy.settings.tree import Shutdown
+from wsproxy.telemetry.access_log import set_up_logging
+
+IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(descriptor: int, place: int, serial: int) -> None:
+    """Serve until the supervisor says otherwise or is gone.
+
+    :param descriptor: of the channel's end.
+    """
+    # They were blocked when this process began; what came meanwhile is forgotten here.
+    for each in IGNORED:
+        signal.signal(each, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
+    trio.run(_Child(place, serial).run, descriptor)
+
+
+class _Child:
+    def __init__(self, place: int, serial: int) -> None:
+        self._place = place
+        self._serial = serial
+        self._worker: Worker | None = None
+        self._prepared: tuple[Generation, dict[int, ListeningSocket]] | None = None
+        self._known = Endpoints()
+        self._shutdown = Shutdown()
+        self._draining = False
+
+    async def run(self, descriptor: int) -> None:
+        channel = channel_from(descriptor)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, channel)
+            try:
+                while True:
+                    message, descriptors = await channel.receive()
+                    await self._take(message, descriptors, channel, nursery)
+            except ConnectionLost:
+                await self._orphaned()
+            finally:
+                channel.close()
+            nursery.cancel_scope.cancel()
+
+    async def _write(self, channel: Channel) -> None:
+        try:
+            await channel.write()
+        except ConnectionLost:
+            return  # reading meets the same end
+
+    async def _take(self, message: object, descriptors: list[int], channel: Channel, nursery: trio.Nursery) -> None:
+        match message:
+            case Ask(number, Prepare() as prepare):
+                channel.post(Reply(number, await self._prepare(prepare, descriptors)))
+            case Ask():
+                nursery.start_soon(self._answer, message, channel)
+            case Commit():
+                await self._commit(message, nursery)
+            case Abandon():
+                self._abandon()
+            case Drain(shutdown):
+                if not self._draining:
+                    nursery.start_soon(self._drain, shutdown, channel, nursery.cancel_scope)
+            case Stop():
+                nursery.cancel_scope.cancel()
+
+    async def _answer(self, ask: Ask, channel: Channel) -> None:
+        if self._worker is not None and not isinstance(ask.question, Prepare):
+            channel.post(Reply(ask.number, await self._worker.obey(ask.question)))
+
+    async def _prepare(self, prepare: Prepare, descriptors: list[int]) -> str:
+        sockets = {n: listener_from(each) for n, each in zip(prepare.fresh, descriptors, strict=True)}
+        try:
+            generation = await trio.to_thread.run_sync(Generation, prepare.settings, self._known)
+        except WsproxyError as error:
+            for sock in sockets.values():
+                sock.close()
+            return str(error)
+        self._known.draining |= prepare.draining
+        self._abandon()
+        self._prepared = (generation, sockets)
+        return ""
+
+    async def _commit(self, commit: Commit, nursery: trio.Nursery) -> None:
+        assert self._prepared is not None
+        generation, sockets = self._prepared
+        self._prepared = None
+        set_up_logging(generation.settings.log.format, generation.settings.log.level)
+        self._shutdown = generation.settings.shutdown
+        if self._worker is None:
+            self._worker = Worker(generation, self._place, self._serial)
+            await nursery.start(self._worker.run)
+        self._worker.adopt(generation, commit.serves, sockets)
+
+    def _abandon(self) -> None:
+        if self._prepared is not None:
+            for sock in self._prepared[1].values():
+                sock.close()
+            self._prepared = None
+
+    async def _drain(self, shutdown: Shutdown, channel: Channel, over: trio.CancelScope) -> None:
+        self._draining = True
+        if self._worker is not None:
+            await self._worker.drain(shutdown)
+            channel.post(Farewell(await self._worker.snapshot()))
+            with trio.move_on_after(1):
+                await channel.flush()
+        over.cancel()
+
+    async def _orphaned(self) -> None:
+        if self._worker is not None:
+            self._worker.close_listeners()
+            await self._worker.drain(self._shutdown)
