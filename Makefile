@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak bench bench-engines reference lock clean
+.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak bench bench-engines reference charts lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload"
 	@echo "make reference  the settings' part of docs/configuration.md, from the code"
+	@echo "make charts     renew the chart library of the built-in page"
 	@echo "make lock   renew the lock files from pyproject.toml"
 
 .venv/runtime.stamp: pyproject.toml requirements.lock
@@ -102,6 +103,14 @@ soak: .venv/dev.stamp
 
 reference: .venv/dev.stamp
 	$(BIN)/python -m wsproxy.settings.reference docs/configuration.md
+
+# The chart library of the built-in page, as it is published.
+UPLOT := 1.6.32
+charts:
+	rm -rf build/uplot && mkdir -p build/uplot
+	cd build/uplot && npm pack --silent uplot@$(UPLOT) && tar -xzf uplot-$(UPLOT).tgz
+	cp build/uplot/package/dist/uPlot.iife.min.js build/uplot/package/dist/uPlot.min.css wsproxy/telemetry/dashboard/
+	cp build/uplot/package/LICENSE wsproxy/telemetry/dashboard/uPlot.LICENSE
 
 lock:
 	$(PYTHON) -m venv .venv-lock

@@ -1,12 +1,14 @@
-"""The read-only HTTP pages: /metrics, /livez, /readyz and an index.
+"""The read-only HTTP pages: /metrics, /livez, /readyz, and at / the dashboard with its /numbers.json.
 
 Owns: what each page answers. Must never import trio, h11 or sockets: `service/` carries the answer.
 Invariants: nothing here changes anything; no page shows a client's data.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from wsproxy.telemetry import board
 from wsproxy.telemetry.counters import Pause
 from wsproxy.telemetry.exposition import content_type, render
 from wsproxy.telemetry.snapshot import Snapshot
@@ -15,12 +17,11 @@ Take = Callable[[], Awaitable[Snapshot]]
 """Takes a snapshot of everything that the pages tell of: one worker's, or that of all of them."""
 
 _PLAIN = "text/plain; charset=utf-8"
-_INDEX = """wsproxy
-
-/metrics  counters for Prometheus (text or OpenMetrics)
-/livez    200 while the process lives
-/readyz   200 while new sessions are welcome, 503 before that and while draining
-"""
+_DASHBOARD = (
+    (b"Content-Security-Policy", board.POLICY.encode()),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,20 @@ async def respond(method: bytes, target: bytes, accept: bytes, take: Take, pause
             page = _page(200, "alive\n", _PLAIN)
         case b"/readyz":
             page = _page(200, "ready\n", _PLAIN) if ready else _page(503, "not ready\n", _PLAIN)
-        case b"/":
-            page = _page(200, _INDEX, _PLAIN)
-        case _:
-            page = _page(404, "no such page\n", _PLAIN)
+        case b"/numbers.json":
+            page = _page(200, board.numbers(await take(), time.monotonic()), "application/json")
+        case path:
+            page = _dashboard(path)
     return Page(page.status, page.headers, b"") if method == b"HEAD" else page
+
+
+def _dashboard(path: bytes) -> Page:
+    found = board.file(path)
+    return (
+        _page(404, "no such page\n", _PLAIN)
+        if found is None
+        else _page(200, found.content, found.content_type, _DASHBOARD)
+    )
 
 
 async def _metrics(accept: str, take: Take, pause: Pause) -> Page:
