@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import NoReturn
 
 from wsproxy import __version__
@@ -24,6 +25,8 @@ Every flag of run has an environment twin, WSPROXY_LISTEN for --listen and so on
 A flag goes before the environment, the environment before the file, the file before the defaults.
 Exit codes: 0 clean stop, 1 it could not run, 2 bad usage or configuration.
 """
+
+_HEALTH_SECONDS = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     add_ctl_arguments(ctl)
     ctl.set_defaults(command=_ctl)
 
+    health = commands.add_parser("health", help="ask a running proxy whether it is ready", allow_abbrev=False)
+    health.add_argument("config", nargs="?", metavar="CONFIG.toml", help="the file that it runs with")
+    health.add_argument("--metrics", metavar="ADDR", help="its read-only pages (127.0.0.1:9464)")
+    health.set_defaults(command=_health)
+
     demo = commands.add_parser("demo", help="a live demonstration on this machine alone", allow_abbrev=False)
     demo.add_argument("--seconds", type=_positive_seconds, default=10.0, metavar="N", help="how long it goes (10)")
     demo.add_argument("--keep", action="store_true", help="go on until interrupted")
@@ -142,6 +150,20 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _ctl(arguments: argparse.Namespace) -> int:
     return run_ctl(arguments, os.environ)
+
+
+def _health(arguments: argparse.Namespace) -> int:
+    """For container health checks, which have neither a shell nor curl: 0 ready, 1 not ready or no answer."""
+    from wsproxy.network.ask import ask
+    from wsproxy.settings.addresses import parse_address
+    from wsproxy.settings.environment import Overrides, load_settings
+
+    settings = load_settings(Overrides(config=arguments.config, metrics=arguments.metrics), os.environ)
+    if not settings.metrics.listen:
+        raise BadUsage(["the read-only pages are turned off (metrics.listen), so there is nobody to ask"])
+    status = ask(parse_address(settings.metrics.listen), "/readyz", _HEALTH_SECONDS)
+    print("ready" if status == HTTPStatus.OK else f"not ready ({status})")
+    return 0 if status == HTTPStatus.OK else 1
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``python -m wsproxy.demo.backend``: the legacy backend of the demo, a WebSocket server without any extension.
+"""``python -m wsproxy.demo.backend [HOST:PORT]``: the demo's legacy backend, a WebSocket server without extensions.
 
 Owns: its paths. /market and /chat push JSON, /echo sends back what it gets, / is a page that shows all three in a
 browser; what is before the last segment of a WebSocket's path is ignored, so that one proxy route can tell the
@@ -110,9 +110,10 @@ async def _respond(stream: trio.SocketStream, http: h11.Connection, status: int,
         await send_all(stream, http.send(event) or b"")
 
 
-async def main() -> None:
-    """Listen on a free port of the loopback interface and serve until the process is ended."""
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+async def main(address: str) -> None:
+    """Listen on ``address``, ``host:port``, and serve until the process is ended."""
+    host, _, port = address.rpartition(":")
+    listeners = await trio.open_tcp_listeners(int(port), host=host)
     print(listeners[0].socket.getsockname()[1], flush=True)
     await trio.serve_listeners(Backend().serve, listeners)
 
@@ -120,4 +121,4 @@ async def main() -> None:
 if __name__ == "__main__":
     # Interrupted at a terminal it has nothing to put in order, and so no traceback to show.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    trio.run(main)
+    trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:0")
