@@ -95,6 +95,7 @@ class Rig:
         async with listener, trio.open_nursery() as board:
             board.start_soon(self._proxy.switchboard.serve)
             board.start_soon(self._proxy.switchboard.sweep)
+            board.start_soon(self._proxy.departures.serve)
             async with trio.open_nursery() as ends:
                 ends.start_soon(self._serve_upstream, listener)
                 ends.start_soon(self._hang_up_on_stall, ends.cancel_scope)
@@ -105,6 +106,7 @@ class Rig:
                 ends.cancel_scope.cancel()
             board.cancel_scope.cancel()
         self._proxy.switchboard.close()
+        self._proxy.departures.close()
 
     async def _run_client(self, sock: socket.socket) -> None:
         try:

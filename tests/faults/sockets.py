@@ -127,8 +127,10 @@ class FaultySocket(socket.socket):
             return  # the far end has hung up already
 
 
-def _open_dialled(*, fileno: int) -> socket.socket:
+def _open_dialled(family: int = -1, kind: int = -1, *, fileno: int | None = None) -> socket.socket:
     plan = PLAN.get()
+    if fileno is None:
+        fileno = socket.socket(family, kind).detach()
     return FaultySocket(plan, fileno) if plan.side is Side.UPSTREAM else socket.socket(fileno=fileno)
 
 

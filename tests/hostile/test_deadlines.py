@@ -159,6 +159,21 @@ def test_a_client_that_leaves_is_not_worked_for(
     assert upstream.at_end()
 
 
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swi", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.parametrize("early", [b"", b"\x81\x82\0\0\0\0hi"], ids=["silent", "speaks"])
+def test_a_client_that_leaves_before_its_101_is_not_worked_for(
+    patient: Proxy, module_bare: RawUpstream, said: bytes, early: bytes
+) -> None:
+    """It is noticed at once, not when the upstream's time is over; also behind frames that it sent too early."""
+    client = knock(patient.address, "/bare")
+    client.sock.sendall(early)
+    upstream, _ = module_bare.receive()
+    upstream.sock.sendall(said)
+    client.hang_up()
+    assert upstream.at_end()
+    wait_for("the session's end", lambda: patient.metric("wsproxy_sessions_active") == 0)
+
+
 @pytest.mark.parametrize("closer", ["client", "upstream"])
 def test_a_close_that_is_never_answered(impatient: Proxy, module_bare: RawUpstream, closer: str) -> None:
     with tunnel(impatient.address, module_bare, "/bare") as ends:

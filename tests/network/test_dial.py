@@ -14,6 +14,7 @@ import trustme
 from wsproxy.errors import CannotStart, Refused
 from wsproxy.network.dial import dial
 from wsproxy.network.tls import make_upstream_tls
+from wsproxy.network.transport import PlainTransport
 from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.tree import UpstreamTls
 
@@ -72,6 +73,55 @@ def test_tcp_by_name() -> None:
             assert far.getpeername()[0] == "127.0.0.1"
             transport.close()
             far.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_literal_is_dialled_without_resolving(host: str) -> None:
+    """No thread is asked, and over the loopback nothing is waited for."""
+
+    async def main() -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, 0), family=family) as server:
+            place = f"[{host}]" if ":" in host else host
+            endpoint = parse_endpoint(f"ws://{place}:{server.getsockname()[1]}")
+            threads = threading.active_count()
+            transport = await dial(endpoint, None, "", 5)
+            assert threading.active_count() == threads
+            far, _ = server.accept()
+            await transport.send_all(b"hello")
+            assert far.recv(10) == b"hello"
+            assert transport.peer == f"{place}:{server.getsockname()[1]}"
+            transport.close()
+            far.close()
+
+    run(main)
+
+
+def test_a_literal_that_does_not_accept_is_a_504_and_is_waited_for() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+            endpoint = parse_endpoint(f"ws://127.0.0.1:{server.getsockname()[1]}")
+            filling = []
+            with pytest.raises(Refused) as caught:
+                for _ in range(16):
+                    filling.append(await dial(endpoint, None, "", 0.1))
+            check_refused(caught, 504, "upstream_timeout")
+            later: list[object] = []
+
+            async def dial_patiently() -> None:
+                later.append(await dial(endpoint, None, "", 8))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dial_patiently)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert not later
+                for _ in filling:
+                    server.accept()[0].close()
+            assert isinstance(later[0], PlainTransport)
+            for each in [*filling, later[0]]:
+                each.close()
 
     run(main)
 

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 import h11
 import pytest
 import trio
+import trio.testing
 
 from wsproxy.errors import ConnectionLost, Refused
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import PlainTransport
 from wsproxy.protocol.http1 import HEAD_LIMIT, error_response
+from wsproxy.protocol.opening import ClientAnswer, UpstreamRequest
+from wsproxy.protocol.plain_heads import PlainSwitch
 
 Role = type[h11.CLIENT] | type[h11.SERVER]
 
@@ -43,6 +46,82 @@ def test_a_request_and_the_one_after_it() -> None:
         assert connection.start_next_cycle()
         second = await connection.next_event()
         assert isinstance(second, h11.Request) and second.target == b"/b"
+
+    talk(h11.SERVER, main)
+
+
+HANDSHAKE = b"GET /a HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+def test_a_plain_handshake_is_taken_without_h11_which_learns_of_it_when_needed() -> None:
+    async def main(connection: Http1Connection, far: socket.socket) -> None:
+        assert connection.take_handshake() is None
+        far.sendall(HANDSHAKE + b"\x81\x82mask")
+        await connection.transport.readable()
+        request = connection.take_handshake()
+        assert request is not None and request.target == b"/a"
+        assert not connection.fresh
+        await connection.end_of_request()
+        assert connection.trailing() == b"\x81\x82mask"
+        assert connection.machine.our_state is h11.SEND_RESPONSE
+        assert connection.trailing() == b"\x81\x82mask"
+        await connection.respond(*error_response(404, "nothing"))
+        assert far.recv(1000).startswith(b"HTTP/1.1 404")
+
+    talk(h11.SERVER, main)
+
+
+@pytest.mark.parametrize("first", [HANDSHAKE[:20], b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", b""])
+def test_what_is_no_plain_handshake_goes_to_h11_whole(first: bytes) -> None:
+    async def main(connection: Http1Connection, far: socket.socket) -> None:
+        if first:
+            far.sendall(first)
+        else:
+            far.shutdown(socket.SHUT_WR)
+        await connection.transport.readable()
+        assert connection.take_handshake() is None
+        assert not connection.fresh
+        if first == HANDSHAKE[:20]:
+            far.sendall(HANDSHAKE[20:])
+        event = await connection.next_event()
+        assert isinstance(event, h11.Request if first else h11.ConnectionClosed)
+
+    talk(h11.SERVER, main)
+
+
+ASKED = UpstreamRequest(b"/a", b"key", [(b"Host", b"x"), (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")])
+FRAME = b"\x81\x02hi"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [len(SWITCH), len(SWITCH) - 1, 5])
+def test_an_upstream_is_asked_and_answers(cut: int) -> None:
+    """In one piece, which is read without h11, or in two."""
+
+    async def main(connection: Http1Connection, far: socket.socket) -> None:
+        async def answer() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            assert far.recv(1000) == ASKED.encoded()
+            far.sendall(SWITCH[:cut] if cut < len(SWITCH) else SWITCH + FRAME)
+            await trio.testing.wait_all_tasks_blocked()
+            far.sendall(SWITCH[cut:] + FRAME if cut < len(SWITCH) else b"")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            event = await connection.handshake(ASKED)
+        assert isinstance(event, PlainSwitch if cut == len(SWITCH) else h11.InformationalResponse)
+        assert event.status_code == 101
+        assert connection.trailing() == FRAME
+
+    talk(h11.CLIENT, main)
+
+
+def test_a_client_that_takes_no_answer_is_given_up() -> None:
+    async def main(connection: Http1Connection, far: socket.socket) -> None:
+        while connection.transport.write_now(bytes(65536)):
+            pass
+        with pytest.raises(ConnectionLost):
+            await connection.answer_handshake(ClientAnswer([(b"Upgrade", b"websocket")]), 0.01)
 
     talk(h11.SERVER, main)
 

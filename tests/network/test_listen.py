@@ -110,6 +110,23 @@ def test_all_waiting_connections_come_in_batches() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_accepted_connections_are_tuned(host: str) -> None:
+    """Without a system call for each, where they inherit what the listening socket has."""
+
+    async def main() -> None:
+        (listening,) = await open_listeners(TcpAddress(host, 0))
+        with socket.create_connection((host, port_of(listening))):
+            (transport,) = await listening.accept_some(not_exhausted)
+            with socket.socket(fileno=os.dup(transport.fileno())) as sock:
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            transport.close()
+        listening.close()
+
+    run(main)
+
+
 def test_closing_ends_the_waiting() -> None:
     async def main() -> None:
         (listening,) = await open_listeners(TcpAddress("127.0.0.1", 0))

@@ -139,7 +139,9 @@ def test_our_request_carries_only_what_crosses() -> None:
         ("Connection", "X-Hop"),
         ("X-Hop", "1"),
     )
-    sent, key = opening.upstream_request(client, b"/base", b"x-offer; a=1")
+    asked = opening.upstream_request(client, b"/base", b"x-offer; a=1")
+    sent, key = asked.event(), asked.key
+    assert asked.encoded() == h11.Connection(h11.CLIENT).send(sent)
     assert (sent.method, sent.target) == (b"GET", b"/base/feed?a=b")
     assert sent.headers.raw_items() == [
         (b"Host", b"feed.test"),
@@ -153,8 +155,8 @@ def test_our_request_carries_only_what_crosses() -> None:
     ]
     assert len(base64.b64decode(key)) == 16
     assert key != KEY.encode()
-    assert opening.upstream_request(client, b"", None)[1] != key
-    plain, _ = opening.upstream_request(client_request(), b"", None)
+    assert opening.upstream_request(client, b"", None).key != key
+    plain = opening.upstream_request(client_request(), b"", None).event()
     assert not {b"sec-websocket-extensions", b"sec-websocket-protocol"} & {name for name, _ in plain.headers}
 
 
@@ -218,7 +220,9 @@ def test_answers_that_are_refused(response: h11.InformationalResponse) -> None:
 
 def test_the_clients_answer() -> None:
     upstream = opening.UpstreamAnswer(subprotocol=b"v2", extensions=(b"ignored",), headers=((b"Set-Cookie", b"a=b"),))
-    response = opening.client_response(client_request(), upstream, b"permessage-deflate")
+    answered = opening.client_response(client_request(), upstream, b"permessage-deflate")
+    response = answered.event()
+    assert answered.encoded() == asked_by(client_request()).send(response)
     assert response.status_code == 101
     assert response.headers.raw_items() == [
         (b"Upgrade", b"websocket"),
@@ -229,7 +233,16 @@ def test_the_clients_answer() -> None:
         (b"Set-Cookie", b"a=b"),
     ]
     bare = opening.client_response(client_request(), opening.UpstreamAnswer(None, (), ()), None)
-    assert len(bare.headers) == 3
+    assert len(bare.event().headers) == 3
+
+
+def asked_by(client: opening.ClientRequest) -> h11.Connection:
+    """A connection on which a handshake has been read."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(opening.upstream_request(client, b"", None).encoded())
+    connection.next_event()
+    connection.next_event()
+    return connection
 
 
 def test_an_independent_client_and_server_agree_with_us() -> None:
@@ -238,10 +251,10 @@ def test_an_independent_client_and_server_agree_with_us() -> None:
     checked = opening.check_request(parse_request(b"".join(client.data_to_send())))
     assert checked.subprotocols == (b"v1", b"v2")
 
-    ours, key = opening.upstream_request(checked, b"", None)
+    ours = opening.upstream_request(checked, b"", None)
     towards = h11.Connection(h11.CLIENT)
     server = ServerProtocol(subprotocols=["v2"])  # type: ignore[list-item]
-    server.receive_data(towards.send(ours) + towards.send(h11.EndOfMessage()))
+    server.receive_data(towards.send(ours.event()) + towards.send(h11.EndOfMessage()))
     (received,) = server.events_received()
     assert isinstance(received, Request)
     server.send_response(server.accept(received))
@@ -249,12 +262,11 @@ def test_an_independent_client_and_server_agree_with_us() -> None:
     towards.receive_data(b"".join(server.data_to_send()))
     response = towards.next_event()
     assert isinstance(response, h11.InformationalResponse)
-    upstream = opening.check_response(response, key, checked.subprotocols)
+    upstream = opening.check_response(response, ours.key, checked.subprotocols)
     assert upstream.subprotocol == b"v2"
 
     back = opening.client_response(checked, upstream, None)
-    headers = "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in back.headers.raw_items())
-    client.receive_data(f"HTTP/1.1 101 Switching Protocols\r\n{headers}\r\n".encode())
+    client.receive_data(back.encoded())
     assert client.handshake_exc is None
     assert client.state is State.OPEN
     assert client.subprotocol == "v2"

@@ -8,11 +8,12 @@ import errno
 import os
 import socket
 import ssl
+from functools import lru_cache
 
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
-from wsproxy.network.transport import EXHAUSTED, PlainTransport, TlsTransport, Transport
+from wsproxy.network.transport import EXHAUSTED, PlainTransport, TlsTransport, Transport, address_text
 from wsproxy.settings.endpoints import Endpoint
 
 UpstreamTls = ssl.SSLContext
@@ -27,13 +28,18 @@ async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, ti
     ``tls`` is needed for an endpoint with TLS only; ``server_name`` is what its certificate must be for, the
     endpoint's host if empty. Raises Refused: 504 on timeout, 503 when this process is out of descriptors, else 502.
     """
-    with trio.move_on_after(timeout_seconds):
-        try:
-            return await _connect(endpoint, tls, server_name or endpoint.host)
-        except (OSError, UnicodeError, ConnectionLost) as error:
-            if _is_exhaustion(error):
-                raise Refused(503, "limited", "too many connections", ((b"Retry-After", b"1"),)) from error
-            raise Refused(502, "upstream_unreachable", "the upstream cannot be reached") from error
+    try:
+        begun = None
+        if endpoint.unix_path is None and (place := _literal(endpoint.host, endpoint.port)) is not None:
+            begun = _begin(*place)
+            if not endpoint.tls and _is_connected(begun):
+                return PlainTransport(begun, address_text(place[1]))
+        with trio.move_on_after(timeout_seconds):
+            return await _connect(endpoint, begun, tls, server_name or endpoint.host)
+    except (OSError, UnicodeError, ConnectionLost) as error:
+        if _is_exhaustion(error):
+            raise Refused(503, "limited", "too many connections", ((b"Retry-After", b"1"),)) from error
+        raise Refused(502, "upstream_unreachable", "the upstream cannot be reached") from error
     raise Refused(504, "upstream_timeout", "the upstream did not accept the connection in time")
 
 
@@ -46,8 +52,16 @@ def _is_exhaustion(error: BaseException | None) -> bool:
     return error is not None and _is_exhaustion(error.__cause__)
 
 
-async def _connect(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str) -> Transport:
-    sock = await (_connect_tcp(endpoint) if endpoint.unix_path is None else _connect_unix(endpoint.unix_path))
+async def _connect(
+    endpoint: Endpoint, begun: socket.socket | None, tls: UpstreamTls | None, server_name: str
+) -> Transport:
+    """``begun``: a socket that connects to the endpoint already."""
+    if begun is not None:
+        sock = await _connected(begun)
+    elif endpoint.unix_path is not None:
+        sock = await _connect_unix(endpoint.unix_path)
+    else:
+        sock = await _connect_tcp(endpoint)
     if not endpoint.tls:
         return PlainTransport(sock)
     if tls is None:
@@ -63,6 +77,51 @@ async def _connect(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str
         transport.close()
         raise
     return transport
+
+
+@lru_cache(maxsize=1024)
+def _literal(host: str, port: int) -> tuple[socket.AddressFamily, tuple[object, ...]] | None:
+    """The one address of an IP literal: no name to resolve, nothing to choose from. None for a name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return None
+    return found[0][0], found[0][4]
+
+
+def _begin(family: socket.AddressFamily, place: tuple[object, ...]) -> socket.socket:
+    """A socket that connects, or has connected. Raises OSError if it cannot."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        code = sock.connect_ex(place)
+        if code not in (0, errno.EINPROGRESS, errno.EINTR):
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    """Over the loopback it is so at once, though `connect` says that it is under way: that saves being told."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def _connected(sock: socket.socket) -> socket.socket:
+    """Wait until ``sock`` is connected. Raises OSError; the socket is closed then."""
+    try:
+        await trio.lowlevel.wait_writable(sock)
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _connect_tcp(endpoint: Endpoint) -> socket.socket:

@@ -18,6 +18,7 @@ from typing import Any, assert_never
 import trio
 
 from wsproxy.errors import CannotStart, ConnectionLost
+from wsproxy.network.options import INHERITED, tune
 from wsproxy.network.steering import AVAILABLE, steer
 from wsproxy.network.transport import EXHAUSTED, PlainTransport, address_text, reason
 from wsproxy.settings.addresses import Address, FdAddress, TcpAddress, UnixAddress
@@ -43,6 +44,8 @@ class ListeningSocket:
     def __init__(self, sock: socket.socket, owned_path: str | None = None, slot: int | None = None) -> None:
         """``owned_path``: the file to remove when it is closed."""
         sock.setblocking(False)
+        if INHERITED:
+            tune(sock)
         self._sock = sock
         self._owned = None if owned_path is None else (owned_path, _identity(owned_path))
         self.address = address_text(sock.getsockname())
@@ -84,7 +87,7 @@ class ListeningSocket:
                     raise ConnectionLost("no longer listening") from error
                 # That one connection was gone before it was taken (accept(2) names a dozen codes for it).
                 continue
-            accepted.append(PlainTransport(sock, address_text(address)))
+            accepted.append(PlainTransport(sock, address_text(address), tuned=INHERITED))
         return accepted, None
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from math import inf
 import trio
 
 from wsproxy.errors import ConnectionLost
+from wsproxy.network.options import tune
 
 READ_BYTES = 65536
 WRITE_STALL_SECONDS = 30.0
@@ -55,9 +56,11 @@ class Transport(ABC):
         "write_stall_seconds",
     )
 
-    def __init__(self, sock: socket.socket, peer: str = "") -> None:
+    def __init__(self, sock: socket.socket, peer: str = "", *, tuned: bool = False) -> None:
+        """``tuned``: ``sock`` has the options of `options.tune` already."""
         sock.setblocking(False)
-        _tune(sock)
+        if not tuned:
+            tune(sock)
         self._sock = sock
         self._rest = _NOTHING
         self._half_closing = False
@@ -156,10 +159,18 @@ class Transport(ABC):
 
     async def receive_some(self, limit: int = READ_BYTES) -> bytes:
         """At least one byte, or ``b""`` at the orderly end of input. Raises ConnectionLost."""
-        await trio.lowlevel.checkpoint()
-        while (data := self.read_now(limit)) is None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if (data := self.read_now(limit)) is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while data is None:
             await self._wait(trio.lowlevel.wait_readable)
+            data = self.read_now(limit)
         return data
+
+    async def readable(self) -> None:
+        """Wait until `read_now` may have something. Raises ConnectionLost."""
+        if not self.buffered:
+            await self._wait(trio.lowlevel.wait_readable)
 
     async def send_all(self, data: bytes) -> None:
         """Send all of ``data``. Raises ConnectionLost, also where the far end takes nothing (`write_stall_seconds`)."""
@@ -373,17 +384,6 @@ def _peer_text(sock: socket.socket) -> str:
     except OSError as error:
         # Connected and reset before anyone looked: the first read tells.
         return f"unknown ({reason(error)})"
-
-
-def _tune(sock: socket.socket) -> None:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    # A socket that was reset before we got it refuses options on some systems; the first read tells.
-    with contextlib.suppress(OSError):
-        # One write is one burst of whole frames, so waiting to fill a segment only adds latency.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A far end that vanished without a word is noticed in the end also where nothing is ever sent.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def reason(error: OSError) -> str:

@@ -8,7 +8,7 @@ Invariants
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -32,7 +32,20 @@ class Headers(Protocol):
     def raw_items(self) -> list[tuple[bytes, bytes]]: ...
 
 
-_HOP_BY_HOP = frozenset(
+class RequestHead(Protocol):
+    """The head of a request: h11.Request, or what is read without h11."""
+
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def target(self) -> bytes: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def http_version(self) -> bytes: ...
+
+
+HOP_BY_HOP = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -59,6 +72,7 @@ _NOT_IN_TRAILERS = frozenset(
 )
 """Fields that decide about framing, routing, access or the content's type cannot come late (RFC 9110 §6.5.1)."""
 
+_NO_ELEMENTS: frozenset[bytes] = frozenset()
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST_LENGTH = 18
 """Digits of a Content-Length: below 2**63, which is as far as others count."""
@@ -80,7 +94,7 @@ class Destination:
     target: bytes
 
 
-def destination(request: h11.Request) -> Destination:
+def destination(request: RequestHead) -> Destination:
     """Read Host and target (RFC 9112 §3.2). Raises Refused 400, or 501 for CONNECT."""
     if request.method == b"CONNECT":
         raise Refused(501, "bad_request", "CONNECT is not served here")
@@ -107,14 +121,21 @@ def header(headers: Headers, name: bytes) -> bytes | None:
 
 def tokens(headers: Headers, name: bytes) -> frozenset[bytes]:
     """All elements of a comma-separated header (name in lower case), in lower case."""
-    found = b",".join(value for candidate, value in headers if candidate == name).lower()
+    return elements([value for candidate, value in headers if candidate == name])
+
+
+def elements(values: Sequence[bytes]) -> frozenset[bytes]:
+    """As `tokens`, of the values of that header."""
+    found = b",".join(values).lower()
+    if b"," not in found:
+        return frozenset((stripped,)) if (stripped := found.strip(b" \t")) else _NO_ELEMENTS
     return frozenset(stripped for token in found.split(b",") if (stripped := token.strip(b" \t")))
 
 
 def end_to_end(headers: Headers) -> HeaderList:
     """The headers that cross a proxy, names as they were written (RFC 9110 §7.6.1)."""
     # A Connection header that names what frames the message would split it from its body.
-    stays = _HOP_BY_HOP | (tokens(headers, b"connection") - {b"content-length"})
+    stays = HOP_BY_HOP | (tokens(headers, b"connection") - {b"content-length"})
     return [(raw, value) for raw, value in headers.raw_items() if raw.lower() not in stays]
 
 
@@ -128,7 +149,7 @@ def is_chunked(headers: Headers) -> bool:
     return header(headers, b"transfer-encoding") is not None
 
 
-def is_bodyless(request: h11.Request) -> bool:
+def is_bodyless(request: RequestHead) -> bool:
     """The request's head is all of it."""
     return not is_chunked(request.headers) and header(request.headers, b"content-length") in (None, b"0")
 
@@ -138,7 +159,7 @@ def is_repeatable(request: h11.Request) -> bool:
     return request.method in _IDEMPOTENT and is_bodyless(request)
 
 
-def is_websocket_upgrade(request: h11.Request) -> bool:
+def is_websocket_upgrade(request: RequestHead) -> bool:
     """The client wants a WebSocket; whether it asks in the right way is for `opening.check_request`."""
     return b"websocket" in tokens(request.headers, b"upgrade")
 

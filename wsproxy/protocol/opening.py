@@ -8,29 +8,30 @@ Invariants
 """
 
 import base64
-import binascii
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import h11
 
 from wsproxy.errors import Refused
 from wsproxy.protocol.http1 import (
+    HOP_BY_HOP,
     HeaderList,
     Headers,
+    RequestHead,
     destination,
-    end_to_end,
-    header,
-    is_bodyless,
+    elements,
     join_target,
-    tokens,
 )
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OWN_TO_A_LEG = frozenset(
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_STAYS = HOP_BY_HOP | frozenset(
     {
         b"content-length",
         b"expect",
@@ -42,6 +43,16 @@ _OWN_TO_A_LEG = frozenset(
         b"sec-websocket-version",
     }
 )
+"""What never crosses: hop-by-hop headers, and those that each leg has of its own."""
+
+
+class AnswerHead(Protocol):
+    """The head of an answer: h11.InformationalResponse, or what is read without h11."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Headers: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +91,65 @@ class UpstreamAnswer:
     headers: tuple[tuple[bytes, bytes], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """Our handshake with an upstream.
+
+    :ivar key: ours, new and random.
+    """
+
+    target: bytes
+    key: bytes
+    headers: HeaderList
+
+    def event(self) -> h11.Request:
+        return h11.Request(method=b"GET", target=self.target, headers=self.headers)
+
+    def encoded(self) -> bytes:
+        """Just what h11 would write: all parts are what h11, or the configuration, let through."""
+        return _head(b"GET %b HTTP/1.1" % self.target, self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAnswer:
+    """Our 101 for a client."""
+
+    headers: HeaderList
+
+    def event(self) -> h11.InformationalResponse:
+        return h11.InformationalResponse(status_code=101, reason=b"Switching Protocols", headers=self.headers)
+
+    def encoded(self) -> bytes:
+        """Just what h11 would write."""
+        return _head(b"HTTP/1.1 101 Switching Protocols", self.headers)
+
+
+def _head(first: bytes, headers: HeaderList) -> bytes:
+    lines = [first, *(b"%b: %b" % field for field in headers)]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
 def accept_value(key: bytes) -> bytes:
     """Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
-def check_request(request: h11.Request) -> ClientRequest:
+def check_request(request: RequestHead) -> ClientRequest:
     """Read a client's handshake (RFC 6455 §4.2.1).
 
     Raises Refused: 426 for another version than 13, 400 for everything else that is not as it must be.
     """
     if request.method != b"GET" or request.http_version < b"1.1":
         raise _bad_request("a WebSocket handshake is an HTTP/1.1 GET")
-    if b"websocket" not in tokens(request.headers, b"upgrade"):
+    fields = _by_name(request.headers)
+    if b"websocket" not in elements(fields.get(b"upgrade", ())):
         raise _bad_request("Upgrade does not name websocket")
-    if b"upgrade" not in tokens(request.headers, b"connection"):
+    options = elements(fields.get(b"connection", ()))
+    if b"upgrade" not in options:
         raise _bad_request("Connection does not name Upgrade")
-    if not is_bodyless(request):
+    if b"transfer-encoding" in fields or fields.get(b"content-length", (b"0",))[0] != b"0":
         raise _bad_request("a WebSocket handshake has no body")
-    version = _single(request.headers, b"sec-websocket-version")
+    version = _single(fields, b"sec-websocket-version")
     if version is None:
         raise _bad_request("no Sec-WebSocket-Version")
     if version != b"13":
@@ -108,27 +159,25 @@ def check_request(request: h11.Request) -> ClientRequest:
             "Sec-WebSocket-Version must be 13",
             ((b"Sec-WebSocket-Version", b"13"), (b"Upgrade", b"websocket")),
         )
-    key = _single(request.headers, b"sec-websocket-key")
-    if key is None or not _is_key(key):
+    key = _single(fields, b"sec-websocket-key")
+    if key is None or not _KEY.fullmatch(key):
         raise _bad_request("Sec-WebSocket-Key is not the base64 of 16 bytes")
-    if header(request.headers, b"sec-websocket-accept") is not None:
+    if b"sec-websocket-accept" in fields:
         raise _bad_request("Sec-WebSocket-Accept is for answers")
     place = destination(request)
     return ClientRequest(
         target=place.target,
         host=place.host,
         key=key,
-        origin=_single(request.headers, b"origin"),
-        subprotocols=_subprotocols(request.headers),
-        extensions=_all(request.headers, b"sec-websocket-extensions"),
-        headers=_crossing(request.headers),
+        origin=_single(fields, b"origin"),
+        subprotocols=_subprotocols(fields),
+        extensions=tuple(fields.get(b"sec-websocket-extensions", ())),
+        headers=_crossing(request.headers, options),
     )
 
 
-def upstream_request(
-    client: ClientRequest, base_path: bytes, extension_offer: bytes | None
-) -> tuple[h11.Request, bytes]:
-    """Our handshake with an upstream on behalf of ``client``, and its new random key (RFC 6455 §4.1).
+def upstream_request(client: ClientRequest, base_path: bytes, extension_offer: bytes | None) -> UpstreamRequest:
+    """Our handshake with an upstream on behalf of ``client`` (RFC 6455 §4.1).
 
     ``base_path`` is empty or starts with a slash and does not end with one.
     """
@@ -145,35 +194,35 @@ def upstream_request(
     if extension_offer is not None:
         headers.append((b"Sec-WebSocket-Extensions", extension_offer))
     headers.extend(client.headers)
-    return h11.Request(method=b"GET", target=join_target(base_path, client.target), headers=headers), key
+    return UpstreamRequest(join_target(base_path, client.target), key, headers)
 
 
-def check_response(response: h11.InformationalResponse, key: bytes, offered: tuple[bytes, ...]) -> UpstreamAnswer:
+def check_response(response: AnswerHead, key: bytes, offered: tuple[bytes, ...]) -> UpstreamAnswer:
     """Read an upstream's 101 to the request with ``key`` and the subprotocols ``offered`` (RFC 6455 §4.1).
 
     Raises Refused 502. Extensions are for the caller to check.
     """
     if response.status_code != 101:
         raise _bad_answer("the upstream's answer is not a 101")
-    if tokens(response.headers, b"upgrade") != {b"websocket"}:
+    fields = _by_name(response.headers)
+    if elements(fields.get(b"upgrade", ())) != {b"websocket"}:
         raise _bad_answer("the upstream's Upgrade is not websocket")
-    if b"upgrade" not in tokens(response.headers, b"connection"):
+    options = elements(fields.get(b"connection", ()))
+    if b"upgrade" not in options:
         raise _bad_answer("the upstream's Connection does not name Upgrade")
-    if _all(response.headers, b"sec-websocket-accept") != (accept_value(key),):
+    if fields.get(b"sec-websocket-accept") != [accept_value(key)]:
         raise _bad_answer("the upstream's Sec-WebSocket-Accept is wrong")
-    chosen = _all(response.headers, b"sec-websocket-protocol")
+    chosen = fields.get(b"sec-websocket-protocol", ())
     if len(chosen) > 1 or not set(chosen) <= set(offered):
         raise _bad_answer("the upstream chose a subprotocol that was not offered")
     return UpstreamAnswer(
         subprotocol=chosen[0] if chosen else None,
-        extensions=_all(response.headers, b"sec-websocket-extensions"),
-        headers=_crossing(response.headers),
+        extensions=tuple(fields.get(b"sec-websocket-extensions", ())),
+        headers=_crossing(response.headers, options),
     )
 
 
-def client_response(
-    client: ClientRequest, answer: UpstreamAnswer, extension: bytes | None
-) -> h11.InformationalResponse:
+def client_response(client: ClientRequest, answer: UpstreamAnswer, extension: bytes | None) -> ClientAnswer:
     """The 101 for ``client`` (RFC 6455 §4.2.2); ``extension`` is what its leg agreed on."""
     headers: HeaderList = [
         (b"Upgrade", b"websocket"),
@@ -185,7 +234,7 @@ def client_response(
     if extension is not None:
         headers.append((b"Sec-WebSocket-Extensions", extension))
     headers.extend(answer.headers)
-    return h11.InformationalResponse(status_code=101, reason=b"Switching Protocols", headers=headers)
+    return ClientAnswer(headers)
 
 
 def _bad_request(detail: str) -> Refused:
@@ -196,31 +245,36 @@ def _bad_answer(detail: str) -> Refused:
     return Refused(502, "rejected_by_upstream", detail)
 
 
-def _all(headers: Headers, name: bytes) -> tuple[bytes, ...]:
-    return tuple(value for found, value in headers if found == name)
+def _by_name(headers: Headers) -> Mapping[bytes, Sequence[bytes]]:
+    """All values of each header, names in lower case."""
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        if name in fields:
+            fields[name].append(value)
+        else:
+            fields[name] = [value]
+    return fields
 
 
-def _single(headers: Headers, name: bytes) -> bytes | None:
-    values = _all(headers, name)
+def _single(fields: Mapping[bytes, Sequence[bytes]], name: bytes) -> bytes | None:
+    values = fields.get(name, ())
     if len(values) > 1:
         raise _bad_request(f"more than one {name.decode('ascii').title()} header")
     return values[0] if values else None
 
 
-def _is_key(key: bytes) -> bool:
-    try:
-        return len(key) == 24 and len(base64.b64decode(key, validate=True)) == 16
-    except binascii.Error:
-        return False
-
-
-def _subprotocols(headers: Headers) -> tuple[bytes, ...]:
-    values = _all(headers, b"sec-websocket-protocol")
+def _subprotocols(fields: Mapping[bytes, Sequence[bytes]]) -> tuple[bytes, ...]:
+    values = fields.get(b"sec-websocket-protocol")
+    if values is None:
+        return ()
     found = tuple(stripped for token in b",".join(values).split(b",") if (stripped := token.strip(b" \t")))
-    if values and not (found and all(_TOKEN.fullmatch(token) for token in found)):
+    if not (found and all(_TOKEN.fullmatch(token) for token in found)):
         raise _bad_request("Sec-WebSocket-Protocol is not a list of tokens")
     return found
 
 
-def _crossing(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((raw, value) for raw, value in end_to_end(headers) if raw.lower() not in _OWN_TO_A_LEG)
+def _crossing(headers: Headers, options: frozenset[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that go to the other side; ``options``: what Connection names, which stays too."""
+    stays = _STAYS | options
+    pairs = zip(headers, headers.raw_items(), strict=True)
+    return tuple(field for (name, _), field in pairs if name not in stays)

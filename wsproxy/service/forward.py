@@ -135,7 +135,7 @@ async def watch_client(client: Http1Connection) -> None:
         data = await client.transport.receive_some()
         if not data:
             break
-        client.h11.receive_data(data)
+        client.machine.receive_data(data)
     raise ConnectionLost("the client went away")
 
 
@@ -193,7 +193,7 @@ class _Exchange:
         except ConnectionLost:
             raise
         except WsproxyError as fault:
-            if self._client.h11.our_state is h11.SEND_RESPONSE:
+            if self._client.machine.our_state is h11.SEND_RESPONSE:
                 raise
             self._cut_off()
             raise ConnectionLost("the answer was cut off") from fault
@@ -231,7 +231,7 @@ class _Exchange:
         if self._head_scope.cancelled_caught:
             raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
         # A client that still waits for leave to send its body will not get it, and nothing tells whether it sends.
-        close = self._client.h11.they_are_waiting_for_100_continue
+        close = self._client.machine.they_are_waiting_for_100_continue
         await self._client.send(http1.client_response(head, close=close))
         while True:
             event = await self._from_upstream()

@@ -1,13 +1,14 @@
 """What all sessions of one worker share.
 
-Owns: the generation in force, the counters, the switchboard, the set of live tunnels, and whether a drain has begun.
-Opens nothing.
+Owns: the generation in force, the counters, the switchboard, the watch over clients that wait, the set of live tunnels,
+and whether a drain has begun. Opens nothing.
 """
 
 import trio
 
 from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.pools import Pool
+from wsproxy.network.departures import Departures
 from wsproxy.network.switchboard import Switchboard
 from wsproxy.service.live import LiveTunnels
 from wsproxy.telemetry.counters import Counters
@@ -26,6 +27,7 @@ class Proxy:
         self.generation = generation
         self.counters = Counters(generation.settings, _pools(generation), str(place))
         self.switchboard = Switchboard()
+        self.departures = Departures()
         self.tunnels = LiveTunnels(str(serial))
         self.draining = False
         self.close_code = generation.settings.shutdown.close_code

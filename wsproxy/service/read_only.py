@@ -49,7 +49,7 @@ async def _serve_one(connection: Http1Connection, answer: Answer) -> bool:
         if bodyless:
             await connection.next_event()  # the request's end
     except Refused as refused:
-        if connection.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        if connection.machine.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await connection.respond(*http1.error_response(refused.status, refused.detail))
         return False
     accept = http1.header(request.headers, b"accept") or b""

@@ -14,7 +14,8 @@ from wsproxy.errors import ConnectionLost, Refused
 from wsproxy.gateway.routing import Wanted, rewritten
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import Transport
-from wsproxy.protocol.http1 import destination, error_response, is_websocket_upgrade, with_target
+from wsproxy.protocol.http1 import RequestHead, destination, error_response, is_websocket_upgrade, with_target
+from wsproxy.protocol.plain_heads import PlainRequest
 from wsproxy.service.connecting import connect
 from wsproxy.service.forward import Forwarder
 from wsproxy.service.proxy import Proxy
@@ -26,6 +27,8 @@ HEAD_SECONDS = 10.0
 """For the head of a connection's first request, which belongs to no route yet."""
 KEEP_ALIVE_SECONDS = 75.0
 """For the head of a later one."""
+ANSWER_SECONDS = 10.0
+"""For a client to take our own answer."""
 LINGER_SECONDS = 1.0
 """How long a client is read on after our last word."""
 
@@ -63,13 +66,13 @@ class _Session:
         seconds = HEAD_SECONDS
         reusable = True
         while reusable:
-            request: h11.Request | None = None
+            request: PlainRequest | h11.Request | None = None
             attempt: Attempt | None = None
             try:
                 request = await self._next_request(seconds)
                 if request is None:
                     return
-                if is_websocket_upgrade(request):
+                if isinstance(request, PlainRequest) or is_websocket_upgrade(request):
                     attempt = Attempt(self._proxy, self._client)
                     await attempt.run(request)
                     return
@@ -81,21 +84,32 @@ class _Session:
             seconds = KEEP_ALIVE_SECONDS
         await self._client.transport.drain_and_close(LINGER_SECONDS)
 
-    async def _next_request(self, seconds: float) -> h11.Request | None:
+    async def _next_request(self, seconds: float) -> PlainRequest | h11.Request | None:
         """The next request's head; None when the client is done, or asked for nothing in time.
 
         :raises Refused: a malformed head, or one that did not come to its end in time.
         """
+        handshake = self._client.take_handshake()
+        if handshake is not None:
+            return handshake
         with trio.move_on_after(seconds) as scope:
             self._proxy.idle.add(scope)
             try:
-                event = await self._client.next_event()
+                return await self._wait_for_request()
             finally:
                 self._proxy.idle.discard(scope)
-            return event if isinstance(event, h11.Request) else None
         if self._client.trailing() and not self._proxy.draining:
             raise Refused(408, "bad_request", "the request's head did not come in time")
         return None
+
+    async def _wait_for_request(self) -> PlainRequest | h11.Request | None:
+        if self._client.fresh:
+            await self._client.transport.readable()
+        handshake = self._client.take_handshake()
+        if handshake is not None:
+            return handshake
+        event = await self._client.next_event()
+        return event if isinstance(event, h11.Request) else None
 
     async def _forward(self, request: h11.Request) -> bool:
         proxy = self._proxy
@@ -110,7 +124,7 @@ class _Session:
         dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts)
         return await self._forwarder.forward(request, group.pool, dial, route.timeouts.response_seconds)
 
-    def _tell(self, refused: Refused, request: h11.Request | None, attempt: Attempt | None) -> None:
+    def _tell(self, refused: Refused, request: RequestHead | None, attempt: Attempt | None) -> None:
         """Count and log a refusal; only handshakes are counted as such, and heads that may have been one."""
         route = attempt.route.name if attempt is not None and attempt.route is not None else None
         if request is None or attempt is not None:
@@ -130,8 +144,11 @@ class _Session:
         )
 
     async def _answer(self, refused: Refused) -> None:
-        if self._client.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._client.respond(*error_response(refused.status, refused.detail, refused.headers))
+        if self._client.machine.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            with trio.move_on_after(ANSWER_SECONDS):
+                await self._client.respond(*error_response(refused.status, refused.detail, refused.headers))
+                return
+            raise ConnectionLost("the client does not take its answer")
 
 
 def _why(refused: Refused) -> str:

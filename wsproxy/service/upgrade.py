@@ -5,7 +5,7 @@ subprotocol it chooses and, where frames are to pass through, which windows.
 Invariant: until the client's 101 is sent, every fault is Refused or the upstream's own answer.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import h11
 import trio
@@ -15,14 +15,17 @@ from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, forma
 from wsproxy.extensions.permessage_deflate import Agreement, NegotiationError, accept, confirm, mirror, offer
 from wsproxy.gateway.routing import Wanted, check_origin, rewritten
 from wsproxy.network.http1_connection import Http1Connection
+from wsproxy.protocol.http1 import RequestHead
 from wsproxy.protocol.opening import (
     ClientRequest,
     UpstreamAnswer,
+    UpstreamRequest,
     check_request,
     check_response,
     client_response,
     upstream_request,
 )
+from wsproxy.protocol.plain_heads import PlainSwitch
 from wsproxy.service.connecting import UpstreamConnection, connect
 from wsproxy.service.forward import relay_refusal
 from wsproxy.service.proxy import Proxy
@@ -40,6 +43,16 @@ def going_away() -> Refused:
     return Refused(503, "draining", "this proxy is going away", ((b"Retry-After", _RETRY_AFTER_SECONDS),))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the client asked of us, and we of the upstream."""
+
+    opening: ClientRequest
+    offers: tuple[ExtensionItem, ...]
+    offer: ExtensionItem | None
+    key: bytes
+
+
 class Attempt:
     """One client's request for a tunnel. ``route`` is set once it is known, for whoever counts the outcome."""
 
@@ -48,7 +61,7 @@ class Attempt:
         self._client = client
         self.route: Route | None = None
 
-    async def run(self, request: h11.Request) -> None:
+    async def run(self, request: RequestHead) -> None:
         """Answer ``request`` and, if that is a 101, carry the tunnel to its end.
 
         Afterwards the connection is closed, or, if the upstream answered otherwise, perhaps fit for another request.
@@ -72,26 +85,39 @@ class Attempt:
             offers = parse_extensions(opening.extensions)
         except ExtensionHeaderError as error:
             raise Refused(400, "bad_request", f"Sec-WebSocket-Extensions: {error}") from error
-        await self._client.next_event()  # the request's end: check_request saw that it has no body
+        await self._client.end_of_request()  # check_request saw that it has no body
         group = generation.groups[route.upstream]
-        upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts)
+        asked = _ask(route.compression, offers)
+        asking = replace(opening, target=rewritten(route, opening.target)) if route.replace_prefix else opening
+        upstream: UpstreamConnection | None = None
         try:
-            await self._handshake(upstream, opening, offers, route, counters)
+            with (
+                trio.CancelScope() as patience,
+                proxy.departures.watch(self._client.transport, patience.cancel) as watch,
+            ):
+                upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts)
+                ours = upstream_request(asking, upstream.base_path, format_extension(asked) if asked else None)
+                patience.deadline = trio.current_time() + route.timeouts.handshake_seconds
+                response = await _exchange(upstream.http, ours)
+            if watch.left:
+                raise ConnectionLost("the client left before it was answered")
+            if patience.cancelled_caught:
+                raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
+            assert upstream is not None  # the scope was left in order
+            await self._answer(upstream, response, _Asked(opening, offers, asked, ours.key), route, counters)
         finally:
-            upstream.close()
+            if upstream is not None:
+                upstream.close()
 
-    async def _handshake(
+    async def _answer(
         self,
         upstream: UpstreamConnection,
-        opening: ClientRequest,
-        offers: tuple[ExtensionItem, ...],
+        response: PlainSwitch | h11.Response | h11.InformationalResponse,
+        asked: _Asked,
         route: Route,
         counters: RouteCounters,
     ) -> None:
-        asked = _ask(route.compression, offers)
-        asking = replace(opening, target=rewritten(route, opening.target))
-        request, key = upstream_request(asking, upstream.base_path, format_extension(asked) if asked else None)
-        response = await _exchange(upstream.http, request, route.timeouts.handshake_seconds)
+        opening = asked.opening
         if isinstance(response, h11.Response):
             self._count("rejected_by_upstream")
             log_handshake_refused(
@@ -109,11 +135,11 @@ class Attempt:
             return
         if self._proxy.draining:
             raise going_away()
-        answer = check_response(response, key, opening.subprotocols)
-        upstream_agreement = _confirm(asked, answer, route.compression)
-        settled = _settle(route.compression, offers, upstream_agreement)
+        answer = check_response(response, asked.key, opening.subprotocols)
+        upstream_agreement = _confirm(asked.offer, answer, route.compression)
+        settled = _settle(route.compression, asked.offers, upstream_agreement)
         item = format_extension(settled[1]) if settled else None
-        await self._client.send(client_response(opening, answer, item))
+        await self._client.answer_handshake(client_response(opening, answer, item), route.timeouts.handshake_seconds)
         self._count("accepted")
         agreements = (settled[0] if settled else None, upstream_agreement)
         opened = Opened(route, counters, upstream.endpoint, self._client, upstream.http, agreements)
@@ -135,22 +161,20 @@ def _ask(compression: Compression, offers: tuple[ExtensionItem, ...]) -> Extensi
 
 
 async def _exchange(
-    upstream: Http1Connection, request: h11.Request, timeout_seconds: float
-) -> h11.Response | h11.InformationalResponse:
+    upstream: Http1Connection, request: UpstreamRequest
+) -> PlainSwitch | h11.Response | h11.InformationalResponse:
     """Send our handshake and wait for its answer, whatever that is."""
-    with trio.move_on_after(timeout_seconds):
-        try:
-            await upstream.send(request, h11.EndOfMessage())
-            while True:
-                event = await upstream.next_event()
-                if isinstance(event, h11.Response):
-                    return event
-                # 100 to 199 other than 101 may come before the answer (RFC 9110 §15.2).
-                if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
-                    return event
-        except ConnectionLost as error:
-            raise Refused(502, "rejected_by_upstream", "the upstream closed before it answered") from error
-    raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
+    try:
+        event = await upstream.handshake(request)
+        while True:
+            if isinstance(event, PlainSwitch | h11.Response):
+                return event
+            # 100 to 199 other than 101 may come before the answer (RFC 9110 §15.2).
+            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                return event
+            event = await upstream.next_event()
+    except ConnectionLost as error:
+        raise Refused(502, "rejected_by_upstream", "the upstream closed before it answered") from error
 
 
 def _confirm(asked: ExtensionItem | None, answer: UpstreamAnswer, compression: Compression) -> Agreement | None:
