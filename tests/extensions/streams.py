@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from wsproxy.extensions.deflate import Decoder
+from wsproxy.extensions.inflate import Decoder
 
 TAIL = b"\x00\x00\xff\xff"
 

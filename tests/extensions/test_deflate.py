@@ -10,8 +10,9 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
 from tests.extensions.streams import noise, oracle_inflate, prose, split, texts, whole_message
-from wsproxy.extensions.deflate import Decoder, DeflateOptions, Encoder
+from wsproxy.extensions.deflate import DeflateOptions, Encoder
 from wsproxy.extensions.engines import STRATEGIES, Compressor, Engine, EngineFault, EngineUnavailable, available
+from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.permessage_deflate import Window
 
 PLENTY = 1 << 24
@@ -145,6 +146,36 @@ def test_a_released_compressor_is_not_missed(engine: Engine) -> None:
         assert whole_message(decoder, encoder.message(message), PLENTY) == message
         encoder.release()
         assert encoder.memory == 0
+
+
+@given(engines, engines, windows, st.lists(st.tuples(texts, cuts, st.booleans()), max_size=8))
+@settings(deadline=None)
+def test_codecs_give_back_at_any_time(
+    writer: Engine, reader: Engine, window: Window, messages: list[tuple[bytes, list[int], bool]]
+) -> None:
+    """In the midst of a message too, where nothing may be given back."""
+    encoder, decoder = Encoder(writer, window, DeflateOptions()), Decoder(reader, window)
+    for text, places, releases in messages:
+        inflated = b""
+        pieces = split(text, places)
+        for number, piece in enumerate(pieces, 1):
+            last = number == len(pieces)
+            for part in split(encoder.piece(piece, True, last), places):
+                decoder.feed(part, False)
+                while decoder.pending:
+                    inflated += decoder.read(100)
+                if releases:
+                    encoder.release()
+                    decoder.release()
+        decoder.feed(b"", True)
+        while decoder.pending:
+            inflated += decoder.read(100)
+        assert inflated == text
+        if releases:
+            encoder.release()
+            decoder.release()
+            assert encoder.memory == 0
+            assert decoder.memory <= (1 << window.bits) + 64
 
 
 def test_a_compressor_is_not_released_within_a_message(engine: Engine) -> None:

@@ -12,9 +12,9 @@ from tests.extensions.streams import TAIL
 from tests.protocol.joined import AGREEMENTS, DEFAULTS, Joined
 from tests.protocol.test_lane import TIGHT, deflated, frame, told
 from wsproxy.errors import Side, Violation
-from wsproxy.extensions.deflate import Decoder, MemberFlood
 from wsproxy.extensions.engines import available
 from wsproxy.extensions.header import ExtensionHeaderError, format_extension, parse_extensions
+from wsproxy.extensions.inflate import Decoder, MemberFlood
 from wsproxy.extensions.permessage_deflate import NegotiationError, Policy, Window, accept, confirm, offer
 from wsproxy.protocol.flow import HIGH_WATER
 

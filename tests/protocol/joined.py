@@ -10,8 +10,10 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from wsproxy.errors import Side
-from wsproxy.extensions.deflate import Decoder, DeflateOptions, Encoder
-from wsproxy.extensions.engines import choose
+from wsproxy.extensions.cache import Cache
+from wsproxy.extensions.deflate import DeflateOptions, Encoder
+from wsproxy.extensions.engines import choose, choose_to_decompress
+from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.protocol.flow import Counters, Flow
 from wsproxy.protocol.leg import Leg
@@ -45,6 +47,7 @@ def make_relay(
 ) -> tuple[Relay, tuple[Plan, Plan], Tallies]:
     """A relay, its plans by sending side, and its tallies; codec time is not measured."""
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
+    shared_cache = Cache(1 << 20)
     legs = (
         Leg(Side.CLIENT, limits, compressed=client is not None),
         Leg(Side.UPSTREAM, limits, compressed=upstream is not None),
@@ -59,9 +62,9 @@ def make_relay(
         plan = choose_plan(incoming, outgoing, mode)
         decoder = encoder = None
         if incoming is not None and (verify or plan is not Plan.PASS):
-            decoder = Decoder(choose(engine, max(9, incoming.bits)), incoming)
+            decoder = Decoder(choose_to_decompress(engine), incoming)
         if outgoing is not None and plan is not Plan.PASS:
-            encoder = Encoder(choose(engine, outgoing.bits), outgoing, DeflateOptions())
+            encoder = Encoder(choose(engine, outgoing.bits), outgoing, DeflateOptions(), shared_cache)
         counters = Counters(tallies[source][0], tallies[source.other][1], [0] * 32)
         return Flow(legs[source.other], plan, decoder, encoder, limits, counters, lambda: 0)
 

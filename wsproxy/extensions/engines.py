@@ -74,44 +74,78 @@ class _Make:
     levels: range
     default_level: int
     strategies: frozenset[str]
-    compressor_bytes: Callable[[int, int, int], int]
-    """Allocated by a compressor, by window bits, mem_level and level."""
-    decompressor_bytes: Callable[[int], int]
-    """Allocated by a decompressor, by window bits."""
+    compressor_bytes: Callable[[int, int, int, "Used"], int]
+    """Resident for a compressor, by window bits, mem_level, level and what went through it."""
+    decompressor_bytes: Callable[[int, "Used"], int]
+    """Resident for a decompressor, by window bits and what came out of it."""
 
 
-def _zlib_bytes(bits: int, mem_level: int, _level: int) -> int:
-    return (1 << (bits + 2)) + (1 << (mem_level + 9)) + 6 * 1024
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What went through a codec, uncompressed: all bytes, and those of the largest message."""
+
+    total: int
+    largest: int
 
 
-def _zlib_ng_bytes(bits: int, mem_level: int, _level: int) -> int:
+FULLY = Used(1 << 20, 8 * 1024)
+"""A codec that has seen enough traffic of ordinary messages to have touched all that it will."""
+
+
+# What an engine allocates is not what it costs: pages that it never touches are not there. These are growths of
+# resident memory; `tests/extensions/test_memory.py` measures them again.
+
+
+def _zlib_bytes(bits: int, mem_level: int, _level: int, fed: Used) -> int:
+    # The window and its links are touched as they fill, the table of heads at once, the symbols as far as messages go.
+    filled = min(1 << bits, fed.total)
+    pending = min(1 << (mem_level + 8), 3 * fed.largest)
+    return 4 * filled + (1 << (mem_level + 8)) + pending + 5 * 1024
+
+
+def _zlib_ng_bytes(bits: int, mem_level: int, _level: int, fed: Used) -> int:
     # Its hash table has 65,536 entries of two bytes whatever mem_level says.
-    return (1 << (bits + 2)) + (1 << 17) + 5 * (1 << (mem_level + 6)) + 6 * 1024
+    filled = min(1 << bits, fed.total)
+    pending = min(5 << (mem_level + 6), 3 * fed.largest)
+    return 4 * filled + (1 << 17) + pending + 8 * 1024
 
 
-def _isal_bytes(_bits: int, mem_level: int, level: int) -> int:
-    # As traced in isal 1.9: one struct, plus a buffer that grows with both scales but not with the window.
-    if level == 0:
-        return 82_448
-    kibibytes = next(size for most, size in ((1, 24), (3, 84), (6, 148), (8, 276), (9, 532)) if mem_level <= most)
-    return 82_448 + 1024 * (kibibytes + {1: 0, 2: 48, 3: 64}[level])
+def _isal_bytes(_bits: int, _mem_level: int, level: int, fed: Used) -> int:
+    # Hash tables first, then a buffer that fills with the first 32 KiB, and one that a message's symbols go to.
+    # mem_level only changes how much of the latter is allocated.
+    base = {0: 20, 1: 29, 2: 77, 3: 79}[level] * 1024
+    return base + min(fed.total, 32 * 1024) + min(2 * fed.largest, 64 * 1024)
 
 
-# Default levels: the knee of cost against size for 1 KiB of JSON at 12 bits and mem_level 5. In microseconds and ratio:
-# isal 1 5.1, 4.2 (3: 6.4, 4.3) · zlib-ng 4 9.5, 4.8 (2: 8.1, 4.2; 6: 11.0, 4.9) · zlib 6 14.1, 5.0 (1: 9.9, 4.0).
+def _zlib_inflate_bytes(bits: int, given: Used) -> int:
+    return (6 << 10) + min(1 << bits, given.total)
+
+
+def _zlib_ng_inflate_bytes(bits: int, given: Used) -> int:
+    # It allocates one piece for every window, and that lies where the first output lay.
+    return (11 << 10) + min(1 << bits, given.total) + min(given.largest, 24 * 1024)
+
+
+def _isal_inflate_bytes(_bits: int, given: Used) -> int:
+    return (25 << 10) + min(given.total, 33 * 1024) + min(given.largest, 28 * 1024)
+
+
 _MAKES: Mapping[str, _Make] = MappingProxyType(
     {
-        "zlib": _Make("zlib", range(10), 6, frozenset(STRATEGIES), _zlib_bytes, lambda bits: (7 << 10) + (1 << bits)),
+        "zlib": _Make("zlib", range(10), 6, frozenset(STRATEGIES), _zlib_bytes, _zlib_inflate_bytes),
         "zlib-ng": _Make(
-            "zlib_ng.zlib_ng", range(10), 4, frozenset(STRATEGIES), _zlib_ng_bytes, lambda _bits: 42 << 10
+            "zlib_ng.zlib_ng", range(10), 4, frozenset(STRATEGIES), _zlib_ng_bytes, _zlib_ng_inflate_bytes
         ),
         # isal warns about a strategy and then uses its own.
-        "isal": _Make("isal.isal_zlib", range(4), 1, frozenset({"default"}), _isal_bytes, lambda _bits: 87_448),
+        "isal": _Make("isal.isal_zlib", range(4), 1, frozenset({"default"}), _isal_bytes, _isal_inflate_bytes),
     }
 )
-# What "auto" prefers, best first: as a feed at 12 bits the proxy spent 12 us a message with isal 1 (ratio 3.5),
-# 24 with zlib-ng 2 (3.5) and 35 with zlib 6 (3.7). To be settled by the project's own benchmark.
-_PREFERRED = ("isal", "zlib-ng", "zlib")
+# What "auto" prefers, best first, and the default levels above, by the tables in docs/performance.md. Compressing 1 KiB
+# of JSON takes isal 1 6 us hot and 12 with 500 streams in turn (ratio 3.2), zlib-ng 4 12 and 35 (3.4), zlib 6 21 and 29
+# (3.4). A level more of isal doubles its memory for nothing, a level less costs a third of the ratio.
+_TO_COMPRESS = ("isal", "zlib-ng", "zlib")
+# Inflating it takes zlib-ng 3 and 5 us, zlib 4 and 6, isal 4 and 7; isal wins from 8 KiB on, at five times the memory.
+_TO_DECOMPRESS = ("zlib-ng", "zlib", "isal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +173,13 @@ class Engine:
         """A new raw stream to read, with a window of 8 to 15 bits that already holds ``history``."""
         return self._decompressobj(-bits, history) if history else self._decompressobj(-bits)
 
-    def compressor_bytes(self, level: int, bits: int, mem_level: int) -> int:
-        """Bytes that a compressor allocates: an estimate, of which less may become resident."""
-        return _MAKES[self.name].compressor_bytes(bits, mem_level, level)
+    def compressor_bytes(self, level: int, bits: int, mem_level: int, used: Used = FULLY) -> int:
+        """Bytes by which a compressor makes the process grow, an estimate."""
+        return _MAKES[self.name].compressor_bytes(bits, mem_level, level, used)
 
-    def decompressor_bytes(self, bits: int) -> int:
-        """Bytes that a decompressor allocates: an estimate."""
-        return _MAKES[self.name].decompressor_bytes(bits)
+    def decompressor_bytes(self, bits: int, used: Used = FULLY) -> int:
+        """Bytes by which a decompressor makes the process grow, an estimate."""
+        return _MAKES[self.name].decompressor_bytes(bits, used)
 
 
 @cache
@@ -211,18 +245,29 @@ def choose(name: str, bits: int) -> Engine:
     :param name: an engine's name, or "auto" for the best one installed.
     :raises EngineUnavailable: with a text for whoever wrote the name.
     """
-    engines = available()
-    if name == AUTO:
-        for preferred in _PREFERRED:
-            if preferred in engines and bits in engines[preferred].windows:
-                return engines[preferred]
-    elif name not in _MAKES:
-        raise EngineUnavailable(f"there is no engine {name!r}: it is auto, {', '.join(_MAKES)}")
-    elif name not in engines:
-        raise EngineUnavailable(f"engine {name!r} is not installed, or does not work here: use auto or zlib")
-    elif bits in engines[name].windows:
-        return engines[name]
+    for candidate in _TO_COMPRESS if name == AUTO else (_named(name).name,):
+        engine = available().get(candidate)
+        if engine is not None and bits in engine.windows:
+            return engine
     raise EngineUnavailable(f"engine {name!r} cannot compress with a window of {bits} bits")
+
+
+def choose_to_decompress(name: str) -> Engine:
+    """The engine for a name of the configuration to decompress with, which every engine can with every window.
+
+    :raises EngineUnavailable: as `choose`.
+    """
+    if name != AUTO:
+        return _named(name)
+    return next(available()[preferred] for preferred in _TO_DECOMPRESS if preferred in available())
+
+
+def _named(name: str) -> Engine:
+    if name not in _MAKES:
+        raise EngineUnavailable(f"there is no engine {name!r}: it is auto, {', '.join(_MAKES)}")
+    if name not in available():
+        raise EngineUnavailable(f"engine {name!r} is not installed, or does not work here: use auto or zlib")
+    return available()[name]
 
 
 def resolve_level(engine: Engine, level: int | None) -> int:

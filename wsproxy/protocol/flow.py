@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsproxy.errors import Violation
-from wsproxy.extensions.deflate import Decoder, Encoder
+from wsproxy.extensions.deflate import Encoder
+from wsproxy.extensions.incompressible import SMALLEST as VERDICT_BYTES
+from wsproxy.extensions.inflate import Decoder
 from wsproxy.protocol import frames
 from wsproxy.protocol.leg import Leg, Piece
 from wsproxy.protocol.limits import Limits
@@ -77,6 +79,10 @@ class Flow:
         self._deflating = False
         self._blind = False
         self._marked = False
+        self._small = False
+        self._hits = 0
+        # The first inflated bytes of a message that is recoded
+        self._head = b""
         self._size = 0
         self._wire = 0
         self._utf8 = _Utf8()
@@ -158,16 +164,25 @@ class Flow:
         self._blind = piece.rsv1 and self.decoder is None
         self._check_text = piece.opcode == frames.TEXT and not self._blind
         self._deflating = self._marked = False
+        encoder = self.encoder
         if self.plan is Plan.PASS:
             self._marked = piece.rsv1
-        elif self.encoder is not None:
-            small = whole and not piece.rsv1 and len(piece.payload) < self.encoder.threshold
-            self._marked = self._deflating = not small
+        elif encoder is not None:
+            self._hits = encoder.hits
+            self._small = whole and not piece.rsv1 and len(piece.payload) < encoder.threshold
+            if piece.rsv1:
+                self._head = b""
+                self._deflating = encoder.verdicts.worth_again()
+            elif not self._small:
+                self._deflating = encoder.verdicts.worth(piece.payload, whole)
+            self._marked = self._deflating
 
     def _deliver(self, plain: bytes, out: bytes, frame_end: bool) -> None:
         """Check and count ``plain``, then gather ``out`` for the sink."""
         fin = frame_end and self._piece.fin
         self._allow(plain, fin)
+        if self._inflating and self.encoder is not None and len(self._head) < VERDICT_BYTES:
+            self._head += plain[:VERDICT_BYTES]
         if self._deflating:
             out = self._deflate(out, frame_end, fin)
         gathered = self._gathered
@@ -229,9 +244,17 @@ class Flow:
             return
         received.inflated += self._inflating
         received.plain += not self._inflating
-        if self._deflating:
-            sent.compressed += 1
-        elif self.encoder is None:
+        encoder = self.encoder
+        if encoder is None:
             sent.plain += 1
-        else:
+            return
+        if self._inflating:
+            encoder.verdicts.inflated(self._head, self._wire, self._size)
+        if self._deflating:
+            cached = encoder.hits - self._hits
+            sent.cached += cached
+            sent.compressed += 1 - cached
+        elif self._small:
             sent.skipped_small += 1
+        else:
+            sent.skipped_incompressible += 1

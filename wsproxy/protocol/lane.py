@@ -13,7 +13,8 @@ Invariants:
 from collections.abc import Iterator
 
 from wsproxy.errors import Violation
-from wsproxy.extensions.deflate import Decoder, Encoder
+from wsproxy.extensions.deflate import Encoder
+from wsproxy.extensions.inflate import Decoder
 from wsproxy.protocol.flow import HIGH_WATER, STEP, Flow
 from wsproxy.protocol.frames import RSV1, TEXT
 from wsproxy.protocol.leg import Piece
@@ -22,6 +23,7 @@ from wsproxy.protocol.plan import Plan
 MESSAGES_A_TURN = 256
 _OPCODE = 0x0F
 _WHOLE_TEXT = 0x81
+_WHOLE_BINARY = 0x82
 
 Messages = Iterator[tuple[int, bytes]]
 """The first byte of a frame and its payload, unmasked."""
@@ -74,20 +76,28 @@ class Lane:
         firsts, payloads = self._gather(messages)
         if not firsts:
             return 0
-        flow, sent, message, threshold = self._flow, self._flow.sent, encoder.message, encoder.threshold
+        flow, sent, encode, hits = self._flow, self._flow.sent, encoder.encode, encoder.hits
         started = flow.clock()
-        outs = [message(payload) if len(payload) >= threshold else payload for payload in payloads]
+        outs = [encode(payload) for payload in payloads]
         sent.codec_ns += flow.clock() - started
-        if threshold:
-            marked = [first | RSV1 if len(p) >= threshold else first for first, p in zip(firsts, payloads, strict=True)]
-        else:
-            marked = [first | RSV1 for first in firsts]
-        skipped = [len(payload) for payload in payloads if len(payload) < threshold] if threshold else []
+        marked = [
+            first if out is payload else first | RSV1
+            for first, payload, out in zip(firsts, payloads, outs, strict=True)
+        ]
+        taken, given, skipped, small = sum(map(len, payloads)), sum(map(len, outs)), 0, 0
+        if marked.count(_WHOLE_TEXT) or marked.count(_WHOLE_BINARY):
+            raws = [len(out) for first, out in zip(marked, outs, strict=True) if not first & RSV1]
+            taken -= sum(raws)
+            given -= sum(raws)
+            skipped = len(raws)
+            small = sum(size < encoder.threshold for size in raws)
         flow.received.plain += len(payloads)
-        sent.skipped_small += len(skipped)
-        sent.compressed += len(payloads) - len(skipped)
-        sent.codec_input += sum(map(len, payloads)) - sum(skipped)
-        sent.codec_output += sum(map(len, outs)) - sum(skipped)
+        sent.skipped_small += small
+        sent.skipped_incompressible += skipped - small
+        sent.cached += encoder.hits - hits
+        sent.compressed += len(payloads) - skipped - (encoder.hits - hits)
+        sent.codec_input += taken
+        sent.codec_output += given
         self._count(firsts, payloads)
         flow.sink.send_messages(marked, outs)
         return len(firsts)
@@ -150,23 +160,33 @@ class Lane:
             received.inflated += 1
         else:
             received.plain += 1
-        if flow.encoder is None:
+        encoder = flow.encoder
+        if encoder is None:
             sent.plain += 1
             firsts.append(first & ~RSV1)
             outs.append(plain)
-        elif not compressed and len(plain) < flow.encoder.threshold:
-            sent.skipped_small += 1
-            firsts.append(first)
-            outs.append(plain)
+            return
+        hits = encoder.hits
+        started = flow.clock()
+        if compressed:
+            out = encoder.message(plain) if encoder.verdicts.worth_again() else plain
+            encoder.verdicts.inflated(plain, len(payload), len(plain))
         else:
-            started = flow.clock()
-            out = flow.encoder.message(plain)
-            sent.codec_ns += flow.clock() - started
-            sent.compressed += 1
-            sent.codec_input += len(plain)
-            sent.codec_output += len(out)
-            firsts.append(first | RSV1)
-            outs.append(out)
+            out = encoder.encode(plain)
+        sent.codec_ns += flow.clock() - started
+        outs.append(out)
+        if out is plain:
+            firsts.append(first & ~RSV1)
+            if compressed or len(plain) >= encoder.threshold:
+                sent.skipped_incompressible += 1
+            else:
+                sent.skipped_small += 1
+            return
+        firsts.append(first | RSV1)
+        sent.cached += encoder.hits - hits
+        sent.compressed += 1 - (encoder.hits - hits)
+        sent.codec_input += len(plain)
+        sent.codec_output += len(out)
 
     def _send(self, firsts: list[int], plains: list[bytes], outs: list[bytes]) -> None:
         if outs:

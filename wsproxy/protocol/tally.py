@@ -15,6 +15,7 @@ FIELDS = (
     "payload_bytes",
     "wire_bytes",
     "compressed",
+    "cached",
     "skipped_small",
     "skipped_incompressible",
     "inflated",
@@ -55,6 +56,7 @@ class Tally:
     payload_bytes: int
     wire_bytes: int
     compressed: int
+    cached: int
     skipped_small: int
     skipped_incompressible: int
     inflated: int

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import trio
 
 from wsproxy.errors import Side
-from wsproxy.extensions.deflate import Decoder, Encoder
-from wsproxy.extensions.engines import choose
+from wsproxy.extensions.deflate import Encoder
+from wsproxy.extensions.engines import choose, choose_to_decompress
+from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.switchboard import Tunnel
@@ -145,7 +146,7 @@ def _make_flows(route: Route, counters: RouteCounters, tallies: Tallies, agreeme
 def _decoder(settings: LegCompression, window: Window | None, plan: Plan, verify: bool) -> Decoder | None:
     if window is None or (plan is Plan.PASS and not verify):
         return None
-    return Decoder(choose(settings.engine, max(window.bits, 9)), window)
+    return Decoder(choose_to_decompress(settings.engine), window)
 
 
 def _encoder(settings: LegCompression, window: Window | None, plan: Plan) -> Encoder | None:

@@ -22,7 +22,7 @@ from typing import Literal
 
 from wsproxy import __version__
 from wsproxy.errors import Side
-from wsproxy.extensions.engines import available, choose
+from wsproxy.extensions.engines import available, choose, choose_to_decompress
 from wsproxy.extensions.permessage_deflate import NAME, Agreement
 from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.plan import Plan
@@ -35,6 +35,9 @@ from wsproxy.telemetry.snapshot import Snapshot
 Initiator = Literal["client", "upstream", "proxy"]
 Tallies = tuple[tuple[Tally, Tally], tuple[Tally, Tally]]
 """``tallies[side][direction]``."""
+
+Engines = tuple[tuple[str, str], tuple[str, str]]
+"""``engines[side][direction]``, by name."""
 
 DESTINATIONS = ("to_client", "to_upstream")
 """The labels of the two flows, indexed by the `Side` that receives."""
@@ -53,7 +56,7 @@ RESULTS = (
 NO_ROUTE = ""
 """The ``route`` label of a handshake that failed before a route was found."""
 KINDS = ("text", "binary", "ping", "pong", "close")
-OUTCOMES = ("compressed", "skipped_small", "skipped_incompressible", "passed", "inflated", "plain")
+OUTCOMES = ("compressed", "cached", "skipped_small", "skipped_incompressible", "passed", "inflated", "plain")
 TUNNELS_A_SLICE = 200
 """Tunnels that are summed at a time: half a millisecond, and few enough to stay in the processor's cache, which halves
 the time of the whole."""
@@ -91,7 +94,7 @@ class Tunnel:
 class RouteCounters:
     """Everything counted under one ``route`` label. Raises EngineUnavailable if a leg's engine is not installed.
 
-    :ivar engines: the engine's name on each leg, indexed by `Side`.
+    :ivar engines: the engine's name by `Side` and `Direction`: what is received is decompressed.
     :ivar sizes: message sizes of each flow, indexed by the `Side` that receives; flows add to these lists themselves.
     """
 
@@ -115,9 +118,9 @@ class RouteCounters:
         self.upstream = route.upstream
         client, upstream = route.compression.client, route.compression.upstream
         # At each leg the proxy compresses as that leg's server or client, and the engine must fit that end's window.
-        self.engines = (
-            choose(client.engine, client.server_max_window_bits).name,
-            choose(upstream.engine, upstream.client_max_window_bits).name,
+        self.engines: Engines = (
+            (choose_to_decompress(client.engine).name, choose(client.engine, client.server_max_window_bits).name),
+            (choose_to_decompress(upstream.engine).name, choose(upstream.engine, upstream.client_max_window_bits).name),
         )
         self.sizes: tuple[list[int], list[int]] = ([0] * SIZE_BUCKETS, [0] * SIZE_BUCKETS)
         self.durations = [0] * (len(DURATION_BOUNDS) + 1)
@@ -219,7 +222,7 @@ class RouteCounters:
         operation = _OPERATIONS[direction]
         snapshot.add(metrics.CODEC_INPUT_BYTES, (*leg, operation), total.codec_input)
         snapshot.add(metrics.CODEC_OUTPUT_BYTES, (*leg, operation), total.codec_output)
-        snapshot.add(metrics.CODEC_CPU, (*leg, operation, self.engines[side]), total.codec_ns / 1e9)
+        snapshot.add(metrics.CODEC_CPU, (*leg, operation, self.engines[side][direction]), total.codec_ns / 1e9)
         if direction is Direction.RECEIVED:
             flow = (self.name, DESTINATIONS[side.other])
             snapshot.observe(metrics.MESSAGE_SIZE, flow, (*_by_bound(self.sizes[side.other]), total.payload_bytes))
@@ -243,7 +246,7 @@ class Counters:
         self.reloads = {"success": 0, "failure": 0}
         self.last_reload_successful = True
         self._worker = worker
-        self._every: dict[tuple[str, str, tuple[str, str]], RouteCounters] = {}
+        self._every: dict[tuple[str, str, Engines], RouteCounters] = {}
         self._build = (__version__, platform.python_version(), ",".join(available()))
         self.adopt(settings, pools)
 
