@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak bench bench-engines reference charts lock clean
+.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-engines reference charts lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
@@ -12,6 +12,7 @@ help:
 	@echo "make autobahn   the Autobahn TestSuite against every plan, into docs/conformance.md"
 	@echo "make fuzz       coverage-guided, FUZZ_SECONDS for each target"
 	@echo "make soak       10,000 connections, kills for SOAK_SECONDS, 2,000 conversations"
+	@echo "make reload-soak  reloads for RELOAD_SECONDS under RELOAD_TUNNELS tunnels"
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload"
 	@echo "make reference  the settings' part of docs/configuration.md, from the code"
@@ -111,6 +112,12 @@ charts:
 	cd build/uplot && npm pack --silent uplot@$(UPLOT) && tar -xzf uplot-$(UPLOT).tgz
 	cp build/uplot/package/dist/uPlot.iife.min.js build/uplot/package/dist/uPlot.min.css wsproxy/telemetry/dashboard/
 	cp build/uplot/package/LICENSE wsproxy/telemetry/dashboard/uPlot.LICENSE
+
+RELOAD_SECONDS ?= 60
+RELOAD_TUNNELS ?= 500
+
+reload-soak: .venv/dev.stamp
+	RELOAD_SECONDS=$(RELOAD_SECONDS) RELOAD_TUNNELS=$(RELOAD_TUNNELS) $(BIN)/python -m pytest -s tests/endtoend/test_reload.py -k again
 
 lock:
 	$(PYTHON) -m venv .venv-lock

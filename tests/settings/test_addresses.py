@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsproxy.settings.addresses import Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from wsproxy.settings.addresses import Address, FdAddress, NamedFdAddress, TcpAddress, UnixAddress, parse_address
 
 GOOD = [
     ("127.0.0.1:8080", TcpAddress("127.0.0.1", 8080)),
@@ -17,6 +17,7 @@ GOOD = [
     ("unix:/run/wsproxy.sock", UnixAddress("/run/wsproxy.sock")),
     ("unix:/with space:and:colons", UnixAddress("/with space:and:colons")),
     ("fd:3", FdAddress(3)),
+    ("fd:public.http", NamedFdAddress("public.http")),
 ]
 
 BAD = [
@@ -48,7 +49,7 @@ BAD = [
     (f"unix:/{'a' * 107}", "longer than the 107 bytes"),
     ("fd:", "is not fd:N"),
     ("fd:-1", "is not fd:N"),
-    ("fd:x", "is not fd:N"),
+    ("fd:3x", "is not fd:N"),
 ]
 
 

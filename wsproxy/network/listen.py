@@ -18,10 +18,11 @@ from typing import Any, assert_never
 import trio
 
 from wsproxy.errors import CannotStart, ConnectionLost
+from wsproxy.network.notify import named_descriptors
 from wsproxy.network.options import INHERITED, tune
 from wsproxy.network.steering import AVAILABLE, steer
 from wsproxy.network.transport import EXHAUSTED, PlainTransport, address_text, reason
-from wsproxy.settings.addresses import Address, FdAddress, TcpAddress, UnixAddress
+from wsproxy.settings.addresses import Address, FdAddress, NamedFdAddress, TcpAddress, UnixAddress
 
 _BACKLOG = 4096
 """Connections that the kernel holds for us; it lowers this to its own bound (net.core.somaxconn)."""
@@ -118,6 +119,8 @@ async def open_listeners(address: Address, unix_mode: int = UNIX_MODE, slots: in
                 return [_open_unix(address.path, unix_mode)]
             case FdAddress():
                 return [_open_fd(address.fd)]
+            case NamedFdAddress():
+                return _open_named(address.name)
             case _:
                 assert_never(address)
     except OSError as error:
@@ -247,6 +250,13 @@ def _open_fd(number: int) -> ListeningSocket:
         sock.detach()
         raise OSError(errno.EINVAL, "not a listening stream socket")
     return ListeningSocket(sock)
+
+
+def _open_named(name: str) -> list[ListeningSocket]:
+    numbers = named_descriptors(os.environ, os.getpid()).get(name)
+    if not numbers:
+        raise OSError(errno.ENOENT, "socket activation passed no socket of this name")
+    return [_open_fd(number) for number in numbers]
 
 
 def _identity(path: str) -> tuple[int, int] | None:

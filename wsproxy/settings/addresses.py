@@ -1,6 +1,6 @@
-"""The ADDR grammar: ``host:port``, ``[v6]:port``, ``unix:/path`` and ``fd:N``.
+"""The ADDR grammar: ``host:port``, ``[v6]:port``, ``unix:/path`` ``fd:N`` and ``fd:NAME``.
 
-Owns: the three address values and their text form. Must never import trio or socket: it names places, ``network/``
+Owns: the four address values and their text form. Must never import trio or socket: it names places, ``network/``
 goes there.
 Invariant: ``parse_address(str(address)) == address``.
 """
@@ -45,7 +45,17 @@ class FdAddress:
         return f"fd:{self.fd}"
 
 
-Address = TcpAddress | UnixAddress | FdAddress
+@dataclass(frozen=True, slots=True)
+class NamedFdAddress:
+    """The listening sockets that systemd passed under a name (``FileDescriptorName=``)."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"fd:{self.name}"
+
+
+Address = TcpAddress | UnixAddress | FdAddress | NamedFdAddress
 
 
 def parse_address(text: str) -> Address:
@@ -53,10 +63,12 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         return UnixAddress(parse_unix_path(text.removeprefix("unix:")))
     if text.startswith("fd:"):
-        digits = text.removeprefix("fd:")
-        if not re.fullmatch(r"[0-9]{1,9}", digits):
-            raise ValueError(f"{text!r} is not fd:N with a number N")
-        return FdAddress(int(digits))
+        which = text.removeprefix("fd:")
+        if re.fullmatch(r"[0-9]{1,9}", which):
+            return FdAddress(int(which))
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,254}", which):
+            return NamedFdAddress(which)
+        raise ValueError(f"{text!r} is not fd:N with a number, nor fd:NAME with a name from socket activation")
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
         raise ValueError(f"{text!r} has no port: write host:port, [v6]:port, unix:/path or fd:N")
