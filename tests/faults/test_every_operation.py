@@ -6,6 +6,7 @@ the pool's places are as before, and there is one line in the log. What a socket
 disturb the conversation.
 """
 
+import gc
 import logging
 import signal
 import sys
@@ -56,6 +57,7 @@ def never_frozen() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def descriptors_come_back() -> Iterator[None]:
+    gc.collect()  # what tests before this one left to the collector is not ours
     before = _descriptors()
     yield
     assert _descriptors() == before

@@ -8,16 +8,16 @@ import h11
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.gateway.generation import Group
 from wsproxy.gateway.pools import Pool
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.listen import open_listeners
 from wsproxy.network.transport import Transport
 from wsproxy.protocol.http1 import error_response
-from wsproxy.service.connecting import UpstreamConnection, connect
+from wsproxy.service.connecting import Attempts, UpstreamConnection
 from wsproxy.service.forward import Forwarder
 from wsproxy.settings.addresses import TcpAddress
-from wsproxy.settings.endpoints import parse_endpoint
-from wsproxy.settings.tree import Timeouts
+from wsproxy.settings.tree import Timeouts, Upstream, WeightedUrl
 
 Script = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -34,7 +34,7 @@ async def session(transport: Transport, pool: Pool, head_seconds: float) -> None
     """Requests of one client, one after the other, all to one pool."""
 
     async def open_upstream() -> UpstreamConnection:
-        return await connect(pool, None, "", Timeouts())
+        return await Attempts(Group(pool, None, ""), "127.0.0.1", Timeouts()).connect()
 
     client = Http1Connection(transport, h11.SERVER)
     forwarder = Forwarder(client)
@@ -55,7 +55,7 @@ async def session(transport: Transport, pool: Pool, head_seconds: float) -> None
 @contextlib.asynccontextmanager
 async def proxy(*urls: str, head_seconds: float = 10) -> AsyncIterator[tuple[int, Pool]]:
     """Sessions for everybody who connects; gives the port and the pool, whose places all come back in the end."""
-    pool = Pool("feed", [parse_endpoint(url) for url in urls], "round_robin")
+    pool = Pool("feed", Upstream(endpoints=tuple(map(WeightedUrl, urls)), balance="round_robin"))
     (listening,) = await open_listeners(TcpAddress("127.0.0.1", 0))
 
     def exhausted(error: OSError) -> None:

@@ -15,8 +15,7 @@ from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Tally
-from wsproxy.settings.endpoints import parse_endpoint
-from wsproxy.settings.tree import Compression, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
+from wsproxy.settings.tree import Compression, Health, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
 from wsproxy.telemetry.counters import NO_ROUTE, Counters, Tallies
 from wsproxy.telemetry.exposition import render
 from wsproxy.telemetry.metrics import CATALOGUE, Kind, Metric
@@ -53,8 +52,12 @@ def tallies_of_a_feed() -> Tallies:
 @pytest.fixture
 def counters() -> Counters:
     """Two like tunnels, one of them ended, and a bit of everything else."""
-    pool = Pool("backend", [parse_endpoint("ws://a:1"), parse_endpoint("ws://b:2")], "least_connections")
-    pool.take(pool.endpoints[0])
+    pool = Pool(
+        "backend", Upstream(endpoints=(WeightedUrl("ws://a:1"), WeightedUrl("ws://b:2")), health=Health(fall=1))
+    )
+    taken = pool.choose("192.0.2.1")
+    assert taken is not None
+    assert pool.failed(next(each for each in pool.instances() if each is not taken))
     counters = Counters(
         Settings(
             listeners=(Listener(name="public", bind="127.0.0.1:0"),),
@@ -174,6 +177,8 @@ SAMPLES: list[tuple[str, dict[str, str], float]] = [
     ("wsproxy_tunnel_duration_seconds_sum", {"route": "feed"}, 12.5),
     ("wsproxy_closes_total", {"route": "feed", "initiator": "client", "code": "4xxx"}, 1),
     ("wsproxy_endpoint_connections", {"upstream": "backend", "endpoint": "ws://a:1"}, 1),
+    ("wsproxy_endpoint_up", {"upstream": "backend", "endpoint": "ws://a:1"}, 1),
+    ("wsproxy_endpoint_up", {"upstream": "backend", "endpoint": "ws://b:2"}, 0),
     ("wsproxy_config_reloads_total", {"result": "failure"}, 0),
     ("wsproxy_config_last_reload_successful", {}, 1),
 ]

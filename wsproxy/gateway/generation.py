@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from wsproxy.errors import BadUsage
 from wsproxy.extensions.engines import EngineUnavailable, choose
-from wsproxy.gateway.pools import Endpoints, Pool
+from wsproxy.gateway.endpoints import Endpoints
+from wsproxy.gateway.pools import Pool
 from wsproxy.gateway.routing import Router
 from wsproxy.network.dial import UpstreamTls
 from wsproxy.network.tls import make_upstream_tls
-from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.tree import Route, Settings, Upstream
 
 
@@ -50,9 +50,9 @@ class Generation:
 
 
 def _group(name: str, upstream: Upstream, known: Endpoints) -> Group:
-    endpoints = [parse_endpoint(each.url) for each in upstream.endpoints]
-    tls = make_upstream_tls(upstream.tls) if any(each.tls for each in endpoints) else None
-    return Group(Pool(name, endpoints, upstream.balance, known), tls, upstream.tls.server_name)
+    pool = Pool(name, upstream, known)
+    tls = make_upstream_tls(upstream.tls) if any(each.tls for each in pool.endpoints) else None
+    return Group(pool, tls, upstream.tls.server_name)
 
 
 def _check_engines(route: Route) -> None:

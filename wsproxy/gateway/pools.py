@@ -1,71 +1,124 @@
-"""Which endpoint of an upstream comes next, and how many connections each has.
+"""Which instance of an upstream a connection goes to, and how many connections each has.
 
-Owns: the live counts. Pure and synchronous: whoever dials walks `candidates` and counts what it opened.
-Invariants
-* Every `take` is followed by one `give_back`; a count is never negative.
-* What is known of an endpoint outlives the configuration that named it: `Endpoints` is one for a worker's whole life.
+Owns: who may be chosen (up, not full, not draining), and the places that are taken. Synchronous: whoever dials asks
+`choose`, dials, and says how it went. Must never import trio or sockets.
+Invariant: every place that `choose` takes is given back once.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+import random
+import time
+from collections.abc import Callable, Collection, Iterator
 
-from wsproxy.settings.endpoints import Endpoint
-from wsproxy.settings.tree import Balance
+from wsproxy.errors import Refused
+from wsproxy.gateway import health
+from wsproxy.gateway.balancing import way
+from wsproxy.gateway.endpoints import Endpoints, Instance, KnownEndpoint
+from wsproxy.settings.endpoints import Endpoint, parse_endpoint
+from wsproxy.settings.tree import Upstream
 
-
-@dataclass(slots=True)
-class Endpoints:
-    """What stays of endpoints when a reload makes new pools.
-
-    :ivar live: connections that are open, or being opened, by upstream and URL.
-    :ivar draining: the URLs of those that are to get no connection any more.
-    """
-
-    live: Counter[tuple[str, str]] = field(default_factory=Counter)
-    draining: set[str] = field(default_factory=set)
+_LEAST_SHARE = 0.1
+"""Of its weight, at the beginning of a slow start."""
 
 
 class Pool:
-    """The endpoints of one upstream.
+    """The endpoints of one upstream in one configuration.
 
     :ivar name: the ``upstream`` label.
+    :ivar settings: of the upstream.
     :ivar endpoints: as configured, at least one.
     """
 
     def __init__(
-        self, name: str, endpoints: Sequence[Endpoint], balance: Balance, known: Endpoints | None = None
+        self,
+        name: str,
+        settings: Upstream,
+        known: Endpoints | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        draw: random.Random | None = None,
     ) -> None:
+        """``known``: what the pools before this one know of endpoints. ``clock``: seconds."""
         self.name = name
-        self.endpoints = tuple(endpoints)
-        self._balance = balance
-        self._known = known or Endpoints()
-        self._turn = 0
+        self.settings = settings
+        self.endpoints = tuple(parse_endpoint(each.url) for each in settings.endpoints)
+        known = known or Endpoints()
+        self.known: tuple[KnownEndpoint, ...] = tuple(known.get(name, endpoint) for endpoint in self.endpoints)
+        self._draining = known.draining
+        self._weights = {each.url: each.weight for each in settings.endpoints}
+        self._clock = clock
+        self._way = way(settings.balance, draw or random.Random())
 
-    def candidates(self) -> tuple[Endpoint, ...]:
-        """Every endpoint that takes connections, in the order in which to try them for one; perhaps none."""
-        start = self._turn
-        self._turn = (start + 1) % len(self.endpoints)
-        rotated = self.endpoints[start:] + self.endpoints[:start]
-        rotated = tuple(each for each in rotated if each.url not in self._known.draining)
-        if self._balance == "round_robin":
-            return rotated
-        # sorted() is stable, so equals take turns.
-        return tuple(sorted(rotated, key=self.live))
+    def choose(self, client: str, tried: Collection[Instance] = ()) -> Instance | None:
+        """Take a place at the instance to try next; None when those that were ``tried`` are all there are.
+
+        ``client`` is the client's address. Raises Refused 503 when there is nothing to try at all.
+        """
+        now = self._clock()
+        usable = [each for each in self.instances() if each.passing and each.endpoint.url not in self._draining]
+        if not usable:
+            # Nobody knows when it will be back; a probe may bring it up at its next turn.
+            wait = math.ceil(self.settings.health.interval_seconds)
+            raise _unavailable("upstream_unreachable", "no endpoint of the upstream is up", wait)
+        cap = self.settings.max_connections
+        free = [each for each in usable if each not in tried and (not cap or each.live < cap)]
+        if not free:
+            if tried:
+                return None
+            raise _unavailable("limited", "every endpoint of the upstream is full", 1)
+        # Ejected ones are the last resort.
+        best = [each for each in free if not each.is_ejected(now)] or free
+        chosen = best[0] if len(best) == 1 else self._way.choose(best, lambda each: self._share(each, now), client)
+        chosen.live += 1
+        chosen.known.live += 1
+        return chosen
+
+    def give_back(self, instance: Instance) -> None:
+        """Count one connection less. Raises ValueError if none was taken."""
+        if instance.live == 0:
+            raise ValueError(f"{instance.endpoint.url} has no connection to give back")
+        instance.live -= 1
+        instance.known.live -= 1
+
+    def succeeded(self, instance: Instance) -> None:
+        """The instance answered a client's request."""
+        health.succeeded(instance)
+
+    def failed(self, instance: Instance) -> bool:
+        """The instance could not be reached by a client's request, or did not answer it. True if it is ejected now."""
+        return health.failed(instance, self.settings.health, self._clock())
+
+    def probed(self, instance: Instance, good: bool) -> bool:
+        """A probe of the instance ended. True if it is up now and was not, or the other way round."""
+        return health.probed(instance, good, self.settings.health, self._clock())
+
+    def resolved(self, known: KnownEndpoint, addresses: Collection[str]) -> None:
+        """An endpoint's name leads to these addresses, at least one."""
+        known.resolve(tuple(addresses), self._clock())
+
+    def instances(self) -> Iterator[Instance]:
+        """Every instance now."""
+        for known in self.known:
+            yield from known.instances
 
     def live(self, endpoint: Endpoint) -> int:
         """Connections that are open, or being opened, to the endpoint."""
-        return self._known.live[self.name, endpoint.url]
+        return self._find(endpoint).live
 
-    def take(self, endpoint: Endpoint) -> None:
-        """Count one more connection; before dialling, so that a burst spreads."""
-        self._known.live[self.name, endpoint.url] += 1
+    def is_up(self, endpoint: Endpoint) -> bool:
+        """One of the endpoint's instances is up."""
+        now = self._clock()
+        return any(each.is_up(now) for each in self._find(endpoint).instances)
 
-    def give_back(self, endpoint: Endpoint) -> None:
-        """Count one connection less. Raises ValueError if none was taken."""
-        key = (self.name, endpoint.url)
-        if not self._known.live[key]:
-            raise ValueError(f"{endpoint.url} has no connection to give back")
-        self._known.live[key] -= 1
-        if not self._known.live[key]:
-            del self._known.live[key]
+    def _find(self, endpoint: Endpoint) -> KnownEndpoint:
+        return self.known[self.endpoints.index(endpoint)]
+
+    def _share(self, instance: Instance, now: float) -> float:
+        weight = self._weights[instance.endpoint.url]
+        seconds = self.settings.slow_start_seconds
+        if not seconds:
+            return weight
+        return weight * min(1.0, max(_LEAST_SHARE, (now - instance.came_up) / seconds))
+
+
+def _unavailable(result: str, detail: str, retry_after: int) -> Refused:
+    return Refused(503, result, detail, ((b"Retry-After", str(retry_after).encode("ascii")),))

@@ -12,8 +12,8 @@ import signal
 import trio
 
 from wsproxy.errors import ConnectionLost, WsproxyError
+from wsproxy.gateway.endpoints import Endpoints
 from wsproxy.gateway.generation import Generation
-from wsproxy.gateway.pools import Endpoints
 from wsproxy.network.channel import Channel, channel_from
 from wsproxy.network.listen import ListeningSocket, listener_from
 from wsproxy.service.orders import (

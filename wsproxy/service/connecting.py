@@ -1,18 +1,29 @@
-"""A connection to one of an upstream's endpoints, the next one tried when one cannot be reached.
+"""A connection to one of an upstream's instances, the next one tried when one fails before it answered.
 
-Owns: the place in the pool that goes with an open connection. Must never read or write HTTP.
-Invariant: a place is taken before dialling and given back exactly once, when the connection closes or never came to be.
+Owns: the place in the pool that goes with an open connection, and the attempts for one request. Must never read or
+write HTTP.
+Invariants
+* A place is given back exactly once, when its connection closes or never came to be.
+* The pool is told of each attempt how it ended, but for those that failed because of this process.
 """
 
+import logging
+from dataclasses import replace
+
 import h11
+import trio
 
 from wsproxy.errors import Refused
+from wsproxy.gateway.endpoints import Instance
+from wsproxy.gateway.generation import Group
 from wsproxy.gateway.pools import Pool
-from wsproxy.network.dial import UpstreamTls, dial
+from wsproxy.network.dial import dial
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import Transport
 from wsproxy.settings.endpoints import Endpoint
 from wsproxy.settings.tree import Timeouts
+
+_LOGGER = logging.getLogger("wsproxy")
 
 
 class UpstreamConnection:
@@ -21,51 +32,112 @@ class UpstreamConnection:
     :ivar http: HTTP/1.1 on it, in the client role.
     """
 
-    __slots__ = ("_closed", "endpoint", "http", "pool")
+    __slots__ = ("_closed", "http", "instance", "pool")
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, transport: Transport) -> None:
+    def __init__(self, pool: Pool, instance: Instance, transport: Transport) -> None:
         """The place has been taken already."""
         self.pool = pool
-        self.endpoint = endpoint
+        self.instance = instance
         self.http = Http1Connection(transport, h11.CLIENT)
         self._closed = False
 
     @property
+    def endpoint(self) -> Endpoint:
+        return self.instance.endpoint
+
+    @property
     def authority(self) -> bytes:
-        """The Host header's value for the endpoint itself (RFC 9110 §7.2)."""
-        host = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
-        default_port = 443 if self.endpoint.tls else 80
-        return (host if self.endpoint.port == default_port else f"{host}:{self.endpoint.port}").encode("ascii")
+        return authority(self.endpoint)
 
     @property
     def base_path(self) -> bytes:
         return self.endpoint.base_path.encode("ascii")
+
+    def succeeded(self) -> None:
+        """It answered."""
+        self.pool.succeeded(self.instance)
+
+    def failed(self, reason: str) -> None:
+        """It did not answer, or said that it cannot serve."""
+        _note_failure(self.pool, self.instance, reason)
 
     def close(self) -> None:
         """Close the connection and give the place back. May be called again; never raises."""
         if not self._closed:
             self._closed = True
             self.http.transport.close()
-            self.pool.give_back(self.endpoint)
+            self.pool.give_back(self.instance)
 
 
-async def connect(pool: Pool, tls: UpstreamTls | None, server_name: str, timeouts: Timeouts) -> UpstreamConnection:
-    """Connect to the first endpoint that lets us, each within ``timeouts.connect_seconds``.
+class Attempts:
+    """The instances that are tried for one request, each once."""
 
-    Raises Refused, 502 or 504, as the last endpoint tried did.
-    """
-    refused = Refused(502, "upstream_unreachable", "the upstream has no endpoint")
-    for endpoint in pool.candidates():
-        pool.take(endpoint)
-        try:
-            transport = await dial(endpoint, tls, server_name, timeouts.connect_seconds)
-        except Refused as error:
-            pool.give_back(endpoint)
-            refused = error
-        except BaseException:
-            pool.give_back(endpoint)
-            raise
-        else:
-            transport.write_stall_seconds = timeouts.write_stall_seconds
-            return UpstreamConnection(pool, endpoint, transport)
-    raise refused
+    def __init__(self, group: Group, client: str, timeouts: Timeouts) -> None:
+        """``client`` is the client's address; ``timeouts.connect_seconds`` bounds each attempt."""
+        self._group = group
+        self._client = client
+        self._timeouts = timeouts
+        self._tried: list[Instance] = []
+        self._give_up_at = trio.current_time() + 2 * timeouts.connect_seconds
+        self._last = Refused(502, "upstream_unreachable", "the upstream cannot be reached")
+
+    async def connect(self) -> UpstreamConnection:
+        """Connect to the next instance that lets us.
+
+        Raises Refused: as the last attempt did when no other is left or the time is over; 503 when none may be tried.
+        """
+        pool = self._group.pool
+        while not self._tried or trio.current_time() < self._give_up_at:
+            instance = pool.choose(self._client, self._tried)
+            if instance is None:
+                break
+            self._tried.append(instance)
+            try:
+                transport = await reach(self._group, instance, self._timeouts.connect_seconds)
+            except BaseException as error:
+                pool.give_back(instance)
+                if not isinstance(error, Refused) or error.result == "limited":
+                    raise
+                _note_failure(pool, instance, str(error.__cause__ or error.detail))
+                self._last = error
+            else:
+                transport.write_stall_seconds = self._timeouts.write_stall_seconds
+                return UpstreamConnection(pool, instance, transport)
+        raise self._last
+
+    def failed(self, upstream: UpstreamConnection, refused: Refused) -> None:
+        """A connection that `connect` gave ended before it answered; it is closed here."""
+        upstream.failed(refused.detail)
+        upstream.close()
+        self._last = refused
+
+
+async def reach(group: Group, instance: Instance, timeout_seconds: float) -> Transport:
+    """Dial an instance, as `dial` does."""
+    endpoint = instance.endpoint
+    place = endpoint if instance.address is None else replace(endpoint, host=instance.address)
+    return await dial(place, group.tls, group.server_name or endpoint.host, timeout_seconds)
+
+
+def client_address(transport: Transport) -> str:
+    """The address at the other end, without its port."""
+    return transport.peer.rpartition(":")[0] or transport.peer
+
+
+def authority(endpoint: Endpoint) -> bytes:
+    """The Host header's value for an endpoint itself (RFC 9110 §7.2)."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    default_port = 443 if endpoint.tls else 80
+    return (host if endpoint.port == default_port else f"{host}:{endpoint.port}").encode("ascii")
+
+
+def log_state(pool: Pool, instance: Instance, state: str, reason: str) -> None:
+    """One line for a change of an instance's health: ``up``, ``down`` or ``ejected``."""
+    fields = {"upstream": pool.name, "endpoint": instance.endpoint.url, "address": instance.address, "reason": reason}
+    level = logging.INFO if state == "up" else logging.WARNING
+    _LOGGER.log(level, f"endpoint {state}", extra={"fields": {name: value for name, value in fields.items() if value}})
+
+
+def _note_failure(pool: Pool, instance: Instance, reason: str) -> None:
+    if pool.failed(instance):
+        log_state(pool, instance, "ejected", reason)

@@ -51,8 +51,11 @@ class Forwarder:
                 upstream = await connect()
             try:
                 await _Exchange(self._client, upstream, request, head_seconds).run()
+                upstream.succeeded()
                 break
             except _NoAnswer as error:
+                if not reused:
+                    upstream.failed("the upstream ended the connection")
                 upstream.close()
                 if not (reused and http1.is_repeatable(request)):
                     raise Refused(502, "upstream_unreachable", "the upstream ended the connection") from error

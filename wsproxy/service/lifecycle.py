@@ -18,8 +18,8 @@ from typing import Protocol
 import trio
 
 from wsproxy.errors import BadUsage, WsproxyError
+from wsproxy.gateway.endpoints import Endpoints
 from wsproxy.gateway.generation import Generation
-from wsproxy.gateway.pools import Endpoints
 from wsproxy.network.listen import ListeningSocket, open_listeners
 from wsproxy.network.notify import Notifier
 from wsproxy.network.transport import Transport

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wsproxy.errors import Side
 from wsproxy.extensions.permessage_deflate import Agreement
+from wsproxy.gateway.endpoints import Instance
 from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Direction
@@ -31,13 +32,18 @@ class LiveTunnel:
 
     tunnel: Tunnel
     route: Route
-    endpoint: str
+    instance: Instance
     client: str
     upstream: str
     tallies: Tallies
     agreements: tuple[Agreement | None, Agreement | None]
     plans: tuple[Plan, Plan]
     started: float
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's URL."""
+        return self.instance.endpoint.url
 
     def facts(self, ident: str, now: float) -> TunnelFacts:
         """All of it in plain values, at time ``now``."""
@@ -89,6 +95,10 @@ class LiveTunnels:
 
     def facts(self, now: float) -> list[TunnelFacts]:
         return [live.facts(ident, now) for live, ident in self._tunnels.items()]
+
+    def at(self, instance: Instance) -> list[LiveTunnel]:
+        """Those that go there."""
+        return [live for live in self._tunnels if live.instance is instance]
 
     def chosen(self, ident: str, endpoint: str) -> list[LiveTunnel]:
         """Those that have this id and this endpoint; an empty one fits all."""

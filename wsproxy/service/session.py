@@ -5,7 +5,6 @@ Invariant: nothing that a client or an upstream does raises out of `run_session`
 """
 
 import logging
-from functools import partial
 
 import h11
 import trio
@@ -16,7 +15,7 @@ from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.transport import Transport
 from wsproxy.protocol.http1 import RequestHead, destination, error_response, is_websocket_upgrade, with_target
 from wsproxy.protocol.plain_heads import PlainRequest
-from wsproxy.service.connecting import connect
+from wsproxy.service.connecting import Attempts, client_address
 from wsproxy.service.forward import Forwarder
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.upgrade import Attempt, going_away
@@ -121,8 +120,8 @@ class _Session:
             request = with_target(request, rewritten(route, place.target))
         group = proxy.generation.groups[route.upstream]
         self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
-        dial = partial(connect, group.pool, group.tls, group.server_name, route.timeouts)
-        return await self._forwarder.forward(request, group.pool, dial, route.timeouts.response_seconds)
+        attempts = Attempts(group, client_address(self._client.transport), route.timeouts)
+        return await self._forwarder.forward(request, group.pool, attempts.connect, route.timeouts.response_seconds)
 
     def _tell(self, refused: Refused, request: RequestHead | None, attempt: Attempt | None) -> None:
         """Count and log a refusal; only handshakes are counted as such, and heads that may have been one."""

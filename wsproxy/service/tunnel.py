@@ -14,6 +14,7 @@ from wsproxy.extensions.deflate import Encoder
 from wsproxy.extensions.engines import choose, choose_to_decompress
 from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.permessage_deflate import Agreement, Window
+from wsproxy.gateway.endpoints import Instance
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.flow import Counters, Flow
@@ -23,7 +24,6 @@ from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
 from wsproxy.protocol.tally import Direction, Tally
 from wsproxy.service.live import LiveTunnel
 from wsproxy.service.proxy import Proxy
-from wsproxy.settings.endpoints import Endpoint
 from wsproxy.settings.tree import LegCompression, Route
 from wsproxy.telemetry.access_log import TunnelClosed, log_tunnel_closed
 from wsproxy.telemetry.counters import RouteCounters, Tallies
@@ -41,7 +41,7 @@ class Opened:
 
     route: Route
     counters: RouteCounters
-    endpoint: Endpoint
+    instance: Instance
     client: Http1Connection
     upstream: Http1Connection
     agreements: Agreements
@@ -58,13 +58,13 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
     started = trio.current_time()
     counted = counters.open(tallies, opened.agreements, plans, flows.codec_memory)
-    if proxy.is_draining(opened.endpoint.url):
+    if proxy.is_draining(opened.instance.endpoint.url):
         # The drain began while the 101 was being sent, and looked for tunnels before this one was there.
         relay.drain(proxy.close_code, started)
     live = LiveTunnel(
         tunnel=tunnel,
         route=route,
-        endpoint=opened.endpoint.url,
+        instance=opened.instance,
         client=opened.client.transport.peer,
         upstream=opened.upstream.transport.peer,
         tallies=tallies,
@@ -85,7 +85,7 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
             TunnelClosed(
                 route=route.name,
                 upstream=route.upstream,
-                endpoint=opened.endpoint.url,
+                endpoint=opened.instance.endpoint.url,
                 client=opened.client.transport.peer,
                 duration_seconds=duration,
                 tallies=tallies,

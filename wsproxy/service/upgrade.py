@@ -5,6 +5,7 @@ subprotocol it chooses and, where frames are to pass through, which windows.
 Invariant: until the client's 101 is sent, every fault is Refused or the upstream's own answer.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import h11
@@ -26,7 +27,7 @@ from wsproxy.protocol.opening import (
     upstream_request,
 )
 from wsproxy.protocol.plain_heads import PlainSwitch
-from wsproxy.service.connecting import UpstreamConnection, connect
+from wsproxy.service.connecting import Attempts, UpstreamConnection, client_address
 from wsproxy.service.forward import relay_refusal
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.tunnel import Opened, run_tunnel
@@ -37,10 +38,19 @@ from wsproxy.telemetry.counters import RouteCounters
 _RETRY_AFTER_SECONDS = b"5"
 """For a client that comes while this process drains: another one will be there by then."""
 
+_CANNOT_SERVE = frozenset({502, 503, 504})
+"""Answers that speak against the endpoint, and not of the request."""
+
+_Answer = PlainSwitch | h11.Response | h11.InformationalResponse
+
 
 def going_away() -> Refused:
     """What a newcomer is told while this process drains (RFC 9110 §15.6.4)."""
     return Refused(503, "draining", "this proxy is going away", ((b"Retry-After", _RETRY_AFTER_SECONDS),))
+
+
+class _Unanswered(Refused):
+    """An upstream's connection ended before its answer: another one may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +99,23 @@ class Attempt:
         group = generation.groups[route.upstream]
         asked = _ask(route.compression, offers)
         asking = replace(opening, target=rewritten(route, opening.target)) if route.replace_prefix else opening
+        attempts = Attempts(group, client_address(self._client.transport), route.timeouts)
         upstream: UpstreamConnection | None = None
         try:
             with (
                 trio.CancelScope() as patience,
                 proxy.departures.watch(self._client.transport, patience.cancel) as watch,
             ):
-                upstream = await connect(group.pool, group.tls, group.server_name, route.timeouts)
-                ours = upstream_request(asking, upstream.base_path, format_extension(asked) if asked else None)
-                patience.deadline = trio.current_time() + route.timeouts.handshake_seconds
-                response = await _exchange(upstream.http, ours)
+                extension = format_extension(asked) if asked else None
+                upstream, key, response = await _ask_upstream(
+                    attempts, asking, extension, patience, route.timeouts.handshake_seconds
+                )
             if watch.left:
                 raise ConnectionLost("the client left before it was answered")
             if patience.cancelled_caught:
                 raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
             assert upstream is not None  # the scope was left in order
-            await self._answer(upstream, response, _Asked(opening, offers, asked, ours.key), route, counters)
+            await self._answer(upstream, response, _Asked(opening, offers, asked, key), route, counters)
         finally:
             if upstream is not None:
                 upstream.close()
@@ -112,13 +123,17 @@ class Attempt:
     async def _answer(
         self,
         upstream: UpstreamConnection,
-        response: PlainSwitch | h11.Response | h11.InformationalResponse,
+        response: _Answer,
         asked: _Asked,
         route: Route,
         counters: RouteCounters,
     ) -> None:
         opening = asked.opening
         if isinstance(response, h11.Response):
+            if response.status_code in _CANNOT_SERVE:
+                upstream.failed(f"answered {response.status_code}")
+            else:
+                upstream.succeeded()
             self._count("rejected_by_upstream")
             log_handshake_refused(
                 HandshakeRefused(
@@ -135,14 +150,19 @@ class Attempt:
             return
         if self._proxy.draining:
             raise going_away()
-        answer = check_response(response, asked.key, opening.subprotocols)
-        upstream_agreement = _confirm(asked.offer, answer, route.compression)
+        try:
+            answer = check_response(response, asked.key, opening.subprotocols)
+            upstream_agreement = _confirm(asked.offer, answer, route.compression)
+        except Refused as refused:
+            upstream.failed(refused.detail)
+            raise
+        upstream.succeeded()
         settled = _settle(route.compression, asked.offers, upstream_agreement)
         item = format_extension(settled[1]) if settled else None
         await self._client.answer_handshake(client_response(opening, answer, item), route.timeouts.handshake_seconds)
         self._count("accepted")
         agreements = (settled[0] if settled else None, upstream_agreement)
-        opened = Opened(route, counters, upstream.endpoint, self._client, upstream.http, agreements)
+        opened = Opened(route, counters, upstream.instance, self._client, upstream.http, agreements)
         await run_tunnel(self._proxy, opened)
 
     def _count(self, result: str) -> None:
@@ -160,9 +180,30 @@ def _ask(compression: Compression, offers: tuple[ExtensionItem, ...]) -> Extensi
     return offer(policy)
 
 
-async def _exchange(
-    upstream: Http1Connection, request: UpstreamRequest
-) -> PlainSwitch | h11.Response | h11.InformationalResponse:
+async def _ask_upstream(
+    attempts: Attempts, asking: ClientRequest, extension: bytes | None, patience: trio.CancelScope, seconds: float
+) -> tuple[UpstreamConnection, bytes, _Answer]:
+    """The first instance that answers our handshake: the open connection, the handshake's key and the answer.
+
+    ``patience`` gets the deadline of each exchange, ``seconds`` after its begin. Raises Refused.
+    """
+    while True:
+        patience.deadline = math.inf
+        upstream = await attempts.connect()
+        try:
+            ours = upstream_request(asking, upstream.base_path, extension)
+            patience.deadline = trio.current_time() + seconds
+            return upstream, ours.key, await _exchange(upstream.http, ours)
+        except _Unanswered as refused:
+            attempts.failed(upstream, refused)
+        except BaseException as error:
+            if trio.current_time() >= patience.deadline or (isinstance(error, Refused) and error.status == 502):
+                upstream.failed("no answer in time" if isinstance(error, trio.Cancelled) else str(error))
+            upstream.close()
+            raise
+
+
+async def _exchange(upstream: Http1Connection, request: UpstreamRequest) -> _Answer:
     """Send our handshake and wait for its answer, whatever that is."""
     try:
         event = await upstream.handshake(request)
@@ -174,7 +215,7 @@ async def _exchange(
                 return event
             event = await upstream.next_event()
     except ConnectionLost as error:
-        raise Refused(502, "rejected_by_upstream", "the upstream closed before it answered") from error
+        raise _Unanswered(502, "rejected_by_upstream", "the upstream closed before it answered") from error
 
 
 def _confirm(asked: ExtensionItem | None, answer: UpstreamAnswer, compression: Compression) -> Agreement | None:

@@ -14,12 +14,14 @@ from typing import assert_never
 import trio
 
 from wsproxy.errors import ConnectionLost
+from wsproxy.gateway.endpoints import Instance
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.listen import ListeningSocket
 from wsproxy.service.live import LiveTunnel
 from wsproxy.service.orders import Answer, CloseTunnels, CountTunnels, DrainEndpoint, ListTunnels, Order, TakeSnapshot
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.session import run_session
+from wsproxy.service.upkeep import look_after
 from wsproxy.settings.tree import Shutdown
 from wsproxy.telemetry.snapshot import Snapshot
 
@@ -28,6 +30,8 @@ CUT_SECONDS = 10.0
 _YOUNG_OBJECTS = 10_000
 """How many objects come before the collector looks among them. With Python's 700, collecting took a twelfth of the time
 of a worker that opened and closed tunnels."""
+DOWN_CODE = 1001
+"""For the tunnels of an endpoint that went down."""
 
 _LOGGER = logging.getLogger("wsproxy")
 
@@ -44,6 +48,7 @@ class Worker:
         self._serves: Mapping[int, str] = {}
         self._nursery: trio.Nursery | None = None
         self._counting = trio.Lock()
+        self._looking_after = trio.CancelScope()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; what tunnels stand then are cut off."""
@@ -53,6 +58,7 @@ class Worker:
                 board.start_soon(self.proxy.switchboard.serve)
                 board.start_soon(self.proxy.switchboard.sweep)
                 board.start_soon(self.proxy.departures.serve)
+                board.start_soon(self._look_after_pools)
                 async with trio.open_nursery() as self._nursery:
                     task_status.started()
                     await trio.sleep_forever()
@@ -68,6 +74,7 @@ class Worker:
         """
         assert self._nursery is not None
         self.proxy.adopt(generation)
+        self._looking_after.cancel()
         self._serves = serves
         for number in [each for each in self._sockets if each not in serves]:
             self._sockets.pop(number).close()
@@ -88,6 +95,19 @@ class Worker:
                     sessions.start_soon(run_session, self.proxy, self._serves[number], transport)
         except ConnectionLost:
             return
+
+    async def _look_after_pools(self) -> None:
+        """Those of the generation in force; each adopted one begins anew."""
+        while True:
+            with self._looking_after:
+                await look_after(self.proxy.generation, self._close_tunnels_of)
+            self._looking_after = trio.CancelScope()
+
+    def _close_tunnels_of(self, instance: Instance) -> None:
+        """Close the tunnels to an instance that went down."""
+        assert self._nursery is not None
+        chosen = self.proxy.tunnels.at(instance)
+        self._nursery.start_soon(self._close_for_sure, chosen, DOWN_CODE, 0.0)
 
     # --- questions and orders
 

@@ -64,7 +64,12 @@ class Timeouts:
     """Deadlines of a route."""
 
     connect_seconds: float = field(
-        default=5.0, metadata=about("Seconds to connect to one endpoint, TLS included.", minimum=0.001, maximum=DAY)
+        default=5.0,
+        metadata=about(
+            "Seconds to connect to one endpoint, TLS included. Others are tried until twice that is over.",
+            minimum=0.001,
+            maximum=DAY,
+        ),
     )
     handshake_seconds: float = field(
         default=10.0,

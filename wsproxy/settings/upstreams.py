@@ -32,20 +32,23 @@ class WeightedUrl:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Which endpoints are up. When none is, handshakes get 503."""
+    """Which endpoints are up. When probes say that none is, handshakes get 503. Each worker judges for itself."""
 
     mode: HealthMode = field(
         default="passive",
         metadata=about(
-            "`passive`: what becomes of clients' handshakes tells; `tcp`, `http`, `websocket`: so do probes, "
-            "which connect, want a 2xx or 3xx to a GET, or want a 101; `off`: every endpoint always counts as up."
+            "`passive`: failures of clients' handshakes eject an endpoint for a while; `tcp`, `http`, `websocket`: "
+            "probes take it down too, which connect, want a 2xx or 3xx to a GET, or want a 101; `off`: neither."
         ),
     )
     interval_seconds: float = field(
         default=5.0, metadata=about("Seconds between the probes of an endpoint.", minimum=0.1, maximum=DAY)
     )
     timeout_seconds: float = field(
-        default=2.0, metadata=about("Seconds that a probe may take.", minimum=0.01, maximum=DAY)
+        default=2.0,
+        metadata=about(
+            "Seconds that a probe may take, never longer than `interval_seconds`.", minimum=0.01, maximum=DAY
+        ),
     )
     rise: int = field(
         default=2, metadata=about("Good probes in a row that bring an endpoint up.", minimum=1, maximum=1000)
@@ -53,7 +56,7 @@ class Health:
     fall: int = field(
         default=3,
         metadata=about(
-            "Failures in a row, of probes or of clients' handshakes, that take an endpoint down.",
+            "Failures in a row: of probes, that take an endpoint down, or of clients' handshakes, that eject it.",
             minimum=1,
             maximum=1000,
         ),
@@ -69,8 +72,8 @@ class Health:
     eject_seconds: float = field(
         default=10.0,
         metadata=about(
-            "Seconds that an endpoint stays down after clients' handshakes failed there; then it is tried again, and "
-            "the next failure ejects it for twice as long, up to ten times.",
+            "Seconds for which an endpoint is ejected when clients' handshakes failed there: it is tried only when no "
+            "other is left. The next failure after that ejects it for twice, three times … ten times as long.",
             minimum=0.1,
             maximum=DAY,
         ),
@@ -118,7 +121,7 @@ class Upstream:
     max_connections: int = field(
         default=0,
         metadata=about(
-            "Connections to one endpoint at once, per worker; when all are full, 503. 0: no cap.",
+            "Connections at once to one address of an endpoint, per worker; when all are full, 503. 0: no cap.",
             minimum=0,
             maximum=MOST,
         ),
@@ -134,8 +137,8 @@ class Upstream:
     resolve_seconds: float = field(
         default=30.0,
         metadata=about(
-            "Seconds after which an endpoint's name is looked up again; live tunnels stay where they are. "
-            "0: for each connection.",
+            "Seconds after which an endpoint's name is looked up again. Each of its addresses counts as an endpoint of "
+            "its own; tunnels to one that vanished stay. 0: looked up for each connection, the first that answers.",
             minimum=0,
             maximum=DAY,
         ),

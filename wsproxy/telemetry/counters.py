@@ -287,6 +287,7 @@ class Counters:
         for pool in self.pools:
             for endpoint in pool.endpoints:
                 snapshot.add(metrics.ENDPOINT_CONNECTIONS, (pool.name, endpoint.url), pool.live(endpoint))
+                snapshot.add(metrics.ENDPOINT_UP, (pool.name, endpoint.url), pool.is_up(endpoint))
         for route in list(self._every.values()):
             await route.tell(snapshot, pause)
             await pause()

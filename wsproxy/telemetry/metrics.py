@@ -166,6 +166,13 @@ CLOSES = Metric(
 ENDPOINT_CONNECTIONS = Metric(
     "wsproxy_endpoint_connections", Kind.SUM, ("upstream", "endpoint"), "Connections to the endpoint now."
 )
+ENDPOINT_UP = Metric(
+    "wsproxy_endpoint_up",
+    Kind.LEAST,
+    ("upstream", "endpoint"),
+    "1 if the endpoint, or one of its name's addresses, is up and not ejected; 0 as soon as one worker finds that none "
+    "is.",
+)
 RELOADS = Metric(
     "wsproxy_config_reloads_total", Kind.COUNTER, ("result",), "Times that the configuration was read again."
 )
@@ -198,6 +205,7 @@ CATALOGUE = (
     TUNNEL_DURATION,
     CLOSES,
     ENDPOINT_CONNECTIONS,
+    ENDPOINT_UP,
     RELOADS,
     LAST_RELOAD_SUCCESSFUL,
 )

@@ -1,0 +1,57 @@
+"""When an instance counts as up: what probes and clients' handshakes say.
+
+Owns: the changes of an instance's health. Probing is for `service/`. Pure; must never import trio or sockets.
+Invariants
+* Probes decide whether an instance may be used at all; failures of clients' handshakes only put it behind the others
+  for a while. So what clients meet never turns every client away, and a pool of one endpoint works without probes.
+* One change is told once: whoever reports gets True only for the report that changed something.
+"""
+
+from wsproxy.gateway.endpoints import Instance
+from wsproxy.settings.tree import Health
+
+_LONGEST = 10
+"""An ejection is at most this many times ``eject_seconds``."""
+
+
+def succeeded(instance: Instance) -> None:
+    """A client's handshake was answered there."""
+    instance.failures = 0
+    instance.ejections = 0
+
+
+def failed(instance: Instance, health: Health, now: float) -> bool:
+    """A client's handshake failed there. True if that ejects the instance."""
+    if health.mode == "off" or instance.is_ejected(now):
+        return False
+    instance.failures += 1
+    if instance.failures < health.fall:
+        return False
+    instance.ejections = min(instance.ejections + 1, _LONGEST)
+    instance.ejected_until = now + health.eject_seconds * instance.ejections
+    instance.came_up = instance.ejected_until
+    # Back again it is on trial: one more failure is enough.
+    instance.failures = health.fall - 1
+    return True
+
+
+def probed(instance: Instance, good: bool, health: Health, now: float) -> bool:
+    """A probe ended. True if that brings the instance up or takes it down.
+
+    The first probe decides alone: before it, an instance counts as up.
+    """
+    first = not instance.probed
+    instance.probed = True
+    if good == instance.passing:
+        instance.streak = 0
+        return False
+    instance.streak += 1
+    if not first and instance.streak < (health.rise if good else health.fall):
+        return False
+    instance.passing = good
+    instance.streak = 0
+    if good:
+        instance.came_up = now
+        instance.failures = 0
+        instance.ejections = 0
+    return True
