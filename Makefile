@@ -100,7 +100,7 @@ fuzz: .venv-fuzz/dev.stamp
 
 soak: .venv/dev.stamp
 	$(BIN)/python -m tests.soak $(SOAK_SECONDS)
-	WSPROXY_HYPOTHESIS=soak $(BIN)/python -m pytest -q tests/protocol/test_conversations.py -k arrives
+	WSPROXY_HYPOTHESIS=soak $(BIN)/python -m pytest -q -o faulthandler_timeout=3600 tests/protocol/test_conversations.py -k arrives
 
 reference: .venv/dev.stamp
 	$(BIN)/python -m wsproxy.settings.reference docs/configuration.md

@@ -83,6 +83,7 @@ def test_a_ping_between_the_fragments_of_a_compressed_message(ends: Tunnel, side
         (1001, ""),
         (1011, "ouch"),
         (1012, "back soon"),
+        (1013, "try again later"),
         (1014, "gate"),
         (3000, "r" * 123),
         (4999, "é漢🙂"),

@@ -190,6 +190,7 @@ def test_an_upstream_that_answers_nonsense_is_a_502(bare: RawUpstream, answer: b
         "Sec-WebSocket-Protocol: chat.v1\r\nSec-WebSocket-Protocol: chat.v2",
         "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         "Upgrade: h2c",
+        "Connection: close",
     ],
 )
 def test_an_upstream_whose_101_is_wrong_is_a_502(bare: RawUpstream, wrong: str) -> None:
@@ -200,6 +201,15 @@ def test_an_upstream_whose_101_is_wrong_is_a_502(bare: RawUpstream, wrong: str) 
         right = answer(asked).decode().rstrip().split("\r\n")
         kept = [line for line in right if line.partition(":")[0].lower() != name]
         upstream.sock.sendall("\r\n".join([*kept, wrong, "", ""]).encode())
+        assert client.head().status == HTTPStatus.BAD_GATEWAY
+        assert upstream.at_end()
+
+
+def test_an_upstream_whose_101_is_of_http_1_0_is_a_502(bare: RawUpstream) -> None:
+    with configured(route("bare", bare.url)) as proxy:
+        client = knock(proxy.address, "/bare")
+        upstream, asked = bare.receive()
+        upstream.sock.sendall(answer(asked).replace(b"HTTP/1.1", b"HTTP/1.0"))
         assert client.head().status == HTTPStatus.BAD_GATEWAY
         assert upstream.at_end()
 

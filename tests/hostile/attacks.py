@@ -238,6 +238,7 @@ UPGRADES = (
     Attack("an answer's header", _UPGRADE + b"Sec-WebSocket-Accept: x\r\n\r\n" + _SMUGGLED),
     Attack("two Origins", _UPGRADE + b"Origin: https://a\r\nOrigin: https://b\r\n\r\n" + _SMUGGLED),
     Attack("a subprotocol that is no token", _UPGRADE + b"Sec-WebSocket-Protocol: a b\r\n\r\n" + _SMUGGLED),
+    Attack("a subprotocol twice", _UPGRADE + b"Sec-WebSocket-Protocol: a, a\r\n\r\n" + _SMUGGLED),
     Attack("an empty subprotocol", _UPGRADE + b"Sec-WebSocket-Protocol: ,\r\n\r\n" + _SMUGGLED),
     Attack("no Connection", _UPGRADE.replace(b"Connection: Upgrade\r\n", b"") + b"\r\n" + _SMUGGLED),
     Attack("Connection names something else", _UPGRADE.replace(b": Upgrade", b": close") + b"\r\n" + _SMUGGLED),

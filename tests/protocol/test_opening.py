@@ -114,6 +114,8 @@ def test_what_else_is_a_handshake(headers: list[tuple[str, str]]) -> None:
         ([*GOOD, ("Sec-WebSocket-Accept", "x")], "GET", "1.1", 400),
         ([*GOOD, ("Sec-WebSocket-Protocol", "a b")], "GET", "1.1", 400),
         ([*GOOD, ("Sec-WebSocket-Protocol", "")], "GET", "1.1", 400),
+        ([*GOOD, ("Sec-WebSocket-Protocol", "v1, v1")], "GET", "1.1", 400),
+        ([*GOOD, ("Sec-WebSocket-Protocol", "v1"), ("Sec-WebSocket-Protocol", "v2, v1")], "GET", "1.1", 400),
         ([*GOOD, ("Origin", "https://a"), ("Origin", "https://b")], "GET", "1.1", 400),
         ([*GOOD, ("Content-Length", "1")], "GET", "1.1", 400),
         ([*GOOD, ("Transfer-Encoding", "chunked")], "GET", "1.1", 400),

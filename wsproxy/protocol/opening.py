@@ -50,6 +50,8 @@ class AnswerHead(Protocol):
     """The head of an answer: h11.InformationalResponse, or what is read without h11."""
 
     @property
+    def http_version(self) -> bytes: ...
+    @property
     def status_code(self) -> int: ...
     @property
     def headers(self) -> Headers: ...
@@ -202,8 +204,8 @@ def check_response(response: AnswerHead, key: bytes, offered: tuple[bytes, ...])
 
     Raises Refused 502. Extensions are for the caller to check.
     """
-    if response.status_code != 101:
-        raise _bad_answer("the upstream's answer is not a 101")
+    if response.status_code != 101 or response.http_version < b"1.1":
+        raise _bad_answer("the upstream's answer is not a 101 of HTTP/1.1")
     fields = _by_name(response.headers)
     if elements(fields.get(b"upgrade", ())) != {b"websocket"}:
         raise _bad_answer("the upstream's Upgrade is not websocket")
@@ -270,6 +272,8 @@ def _subprotocols(fields: Mapping[bytes, Sequence[bytes]]) -> tuple[bytes, ...]:
     found = tuple(stripped for token in b",".join(values).split(b",") if (stripped := token.strip(b" \t")))
     if not (found and all(_TOKEN.fullmatch(token) for token in found)):
         raise _bad_request("Sec-WebSocket-Protocol is not a list of tokens")
+    if len(set(found)) < len(found):
+        raise _bad_request("Sec-WebSocket-Protocol names one twice")
     return found
 
 

@@ -55,6 +55,7 @@ class PlainSwitch:
 
     headers: Fields
     status_code: ClassVar[int] = 101
+    http_version: ClassVar[bytes] = b"1.1"
 
 
 def read_request(data: bytes) -> tuple[PlainRequest, bytes] | None:
