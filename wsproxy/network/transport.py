@@ -24,7 +24,10 @@ from math import inf
 import trio
 
 from wsproxy.errors import ConnectionLost
+from wsproxy.network.certificates import identity
 from wsproxy.network.options import tune
+from wsproxy.protocol.forwarded import ClientCertificate
+from wsproxy.protocol.proxy_protocol import Place
 
 READ_BYTES = 65536
 WRITE_STALL_SECONDS = 30.0
@@ -73,6 +76,13 @@ class Transport(ABC):
     def fileno(self) -> int:
         """The socket's descriptor; -1 once closed."""
         return self._sock.fileno()
+
+    def places(self) -> tuple[Place, Place]:
+        """The socket's own addresses: the far end's, and the one here. Raises ConnectionLost."""
+        try:
+            return _place(self._sock.getpeername()), _place(self._sock.getsockname())
+        except OSError as error:
+            raise ConnectionLost(reason(error)) from error
 
     @property
     @abstractmethod
@@ -229,6 +239,13 @@ class PlainTransport(Transport):
 
     __slots__ = ()
 
+    def detach(self) -> socket.socket:
+        """Give the socket away, to go on with it in another way; this counts as closed then."""
+        if self._closed or self._rest:
+            raise ValueError("closed, or in the midst of a write")
+        self._closed = True
+        return self._sock
+
     @property
     def pending(self) -> int:
         return len(self._rest)
@@ -292,6 +309,11 @@ class TlsTransport(Transport):
                 self.buffered = self._incoming.pending > 0
                 await self.send_all(b"")
                 return
+
+    def certificate(self) -> ClientCertificate | None:
+        """The identity that the far end proved; None where it was not asked for one."""
+        der, parsed = self._tls.getpeercert(True), self._tls.getpeercert()
+        return identity(parsed, der) if der and parsed else None
 
     @property
     def pending(self) -> int:
@@ -365,6 +387,12 @@ class TlsTransport(Transport):
         with contextlib.suppress(ConnectionLost):
             self.flush_now()
         return ConnectionLost(f"TLS: {getattr(error, 'verify_message', '') or error.reason or type(error).__name__}")
+
+
+def _place(address: object) -> Place:
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    return address_text(address).removeprefix("unix:")
 
 
 def address_text(address: object) -> str:
