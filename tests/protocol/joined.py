@@ -16,14 +16,17 @@ from wsproxy.extensions.engines import choose, choose_to_decompress
 from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.protocol.flow import Counters, Flow
+from wsproxy.protocol.keepalive import Spans, Watch
 from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.limits import Limits
 from wsproxy.protocol.plan import Mode, Plan, choose_plan
+from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import Relay
 from wsproxy.protocol.tally import Tally
 
 Chunks = Callable[[bytes], Sequence[bytes]]
 DEFAULTS = Limits()
+TOKENS = (b"to-client", b"to-upstream")
 Tallies = tuple[tuple[Tally, Tally], tuple[Tally, Tally]]
 
 
@@ -44,6 +47,8 @@ def make_relay(
     limits: Limits = DEFAULTS,
     engine: str = "auto",
     fast_lane: bool = True,
+    spans: Spans | None = None,
+    round_trips: list[tuple[Side, float]] | None = None,
 ) -> tuple[Relay, tuple[Plan, Plan], Tallies]:
     """A relay, its plans by sending side, and its tallies; codec time is not measured."""
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
@@ -69,7 +74,14 @@ def make_relay(
         return Flow(legs[source.other], plan, decoder, encoder, limits, counters, lambda: 0)
 
     flows = (flow(Side.CLIENT), flow(Side.UPSTREAM))
-    return Relay(legs, flows, tallies, close_seconds=5, fast_lane=fast_lane), (flows[0].plan, flows[1].plan), tallies
+    watch = toll = None
+    if spans is not None:
+        seen = [] if round_trips is None else round_trips
+        watch = Watch(spans, tallies, TOKENS, 0.0, lambda side, seconds: seen.append((side, seconds)))
+    if limits.messages_per_second or limits.bytes_per_second:
+        toll = Toll(limits.messages_per_second, limits.bytes_per_second, tallies[0][0], 0.0)
+    relay = Relay(legs, flows, tallies, close_seconds=5, fast_lane=fast_lane, watch=watch, toll=toll)
+    return relay, (flows[0].plan, flows[1].plan), tallies
 
 
 def make_end(side: Side, agreement: Agreement | None) -> Protocol:
@@ -108,9 +120,19 @@ class Joined:
         engine: str = "auto",
         chunks: Chunks = whole,
         fast_lane: bool = True,
+        spans: Spans | None = None,
     ) -> None:
+        self.round_trips: list[tuple[Side, float]] = []
         self.relay, self.plans, self.tallies = make_relay(
-            client, upstream, mode=mode, verify=verify, limits=limits, engine=engine, fast_lane=fast_lane
+            client,
+            upstream,
+            mode=mode,
+            verify=verify,
+            limits=limits,
+            engine=engine,
+            fast_lane=fast_lane,
+            spans=spans,
+            round_trips=self.round_trips,
         )
         self.ends = (make_end(Side.CLIENT, client), make_end(Side.UPSTREAM, upstream))
         self.received: tuple[list[Frame], list[Frame]] = ([], [])

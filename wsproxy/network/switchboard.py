@@ -20,6 +20,7 @@ import trio
 from wsproxy.errors import ConnectionLost, Side
 from wsproxy.network.poller import BROKEN, LEFT, READ, WRITE, make_poller
 from wsproxy.network.transport import Transport
+from wsproxy.protocol.keepalive import Lapse
 from wsproxy.protocol.relay import Relay
 
 READ_BYTES = 65536
@@ -256,9 +257,9 @@ class Switchboard:
             end.wants = wants
             self._poller.modify(end.fd, wants)
 
-    def _lose(self, end: _End, now: float, reason: str = "connection lost") -> None:
+    def _lose(self, end: _End, now: float, lapse: Lapse | None = None) -> None:
         self._hang_up(end)
-        end.tunnel.relay.lost(end.side, now, reason)
+        end.tunnel.relay.lost(end.side, now, lapse)
 
     def _hang_up(self, end: _End) -> None:
         if end.open:
@@ -277,9 +278,22 @@ class Switchboard:
             for tunnel in list(self._tunnels):
                 if _is_over(tunnel, now):
                     self._expire(tunnel, now)
+                elif tunnel.relay.look_at <= now:
+                    self._look(tunnel, now)
                 for end in tunnel.ends:
                     if end.open and end.wants & WRITE:
                         self._lose_if_stuck(end, now)
+
+    def _look(self, tunnel: Tunnel, now: float) -> None:
+        client, upstream = tunnel.ends
+        try:
+            side = tunnel.relay.look((_is_judged(client, upstream), _is_judged(upstream, client)), now)
+            if side is not None:
+                self._lose(tunnel.ends[side], now, Lapse.PING)
+            self._settle(tunnel, now)
+        except Exception as failure:  # noqa: BLE001
+            self._fail(tunnel, failure)
+        self._wake_loop()
 
     def _lose_if_stuck(self, end: _End, now: float) -> None:
         try:
@@ -289,11 +303,11 @@ class Switchboard:
                     self._turn(end, WRITE, now)
                     self._wake_loop()
                 return
-            reason = "took nothing"
+            lapse = Lapse.WRITE_STALL
         except ConnectionLost:
-            reason = "connection lost"
+            lapse = None
         try:
-            self._lose(end, now, reason)
+            self._lose(end, now, lapse)
             self._settle(end.tunnel, now)
         except Exception as failure:  # noqa: BLE001
             self._fail(end.tunnel, failure)
@@ -311,3 +325,9 @@ def _is_over(tunnel: Tunnel, now: float) -> bool:
     """Its deadline has passed, or one side is gone and the other has not taken anything for as long as a close may."""
     gone = any(end.broken or end.left for end in tunnel.ends)
     return tunnel.relay.deadline <= now or (gone and tunnel.moved + tunnel.relay.close_seconds <= now)
+
+
+def _is_judged(end: _End, other: _End) -> bool:
+    """Its silence means something: it is read, and it has all that was sent to it."""
+    drained = not other.transport.pending
+    return not end.transport.pending and end.tunnel.relay.wants_input(end.side, drained) and not end.broken

@@ -14,7 +14,7 @@ a violation                  its code, then a half close       1001 an upstream,
                                                                1009: the same code
 lost without a close frame   nothing                           1001 an upstream, 1011 a client; its own
                                                                code, if it had asked to close
-drain                        client: the drain's code          1001, once the client's close or end came
+drain, idle, maximum age     client: the drain's code, or 1001 1001, once the client's close or end came
 ============================ ================================= =======================================
 
 Invariants: at most one close frame leaves on a leg, and 1005, 1006 and 1015 never; from the first cause on a deadline
@@ -28,12 +28,17 @@ from typing import Literal
 
 from wsproxy.errors import Side, Violation
 from wsproxy.protocol.flow import HIGH_WATER, Flow
+from wsproxy.protocol.keepalive import Lapse, Watch
 from wsproxy.protocol.lane import Lane
 from wsproxy.protocol.leg import CloseFrame, Leg, LegEvent, Piece, PingFrame, PongFrame
+from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.tally import Direction, Tally
 
 EVENTS_A_TURN = 256
 """Events of one side that one turn works off at most: a read full of two-byte frames must not hold up other tunnels."""
+
+BOUNDARY_SECONDS = 30.0
+"""How long a tunnel that is idle or old may still be in the midst of a message."""
 
 ABNORMAL = 1006
 """Told in logs and counters where a side ended without a close frame; never on the wire (RFC 6455 §7.4.1)."""
@@ -44,11 +49,15 @@ Initiator = Literal["client", "upstream", "proxy"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a tunnel ended: who began it, the code (1005 none, 1006 lost) and the reason."""
+    """Why a tunnel ended: who began it, the code (1005 none, 1006 lost) and the reason.
+
+    :ivar lapse: the limit of time that it was over, if it was one.
+    """
 
     initiator: Initiator
     code: int
     reason: str
+    lapse: Lapse | None = None
 
 
 class Input(Enum):
@@ -67,6 +76,8 @@ class Relay:
     :param flows: what the client's and what the upstream's messages go through.
     :param tallies: ``tallies[side][direction]``.
     :param close_seconds: bound on a closing handshake, from its first cause to the end of both connections.
+    :param watch: its limits of time; None: none but ``close_seconds``.
+    :param toll: what the client may send a second; None: no limit.
     """
 
     def __init__(
@@ -76,11 +87,15 @@ class Relay:
         tallies: tuple[tuple[Tally, Tally], tuple[Tally, Tally]],
         close_seconds: float,
         fast_lane: bool = True,
+        watch: Watch | None = None,
+        toll: Toll | None = None,
     ) -> None:
         self._legs = legs
         self._flows = flows
         self._tallies = tallies
         self.close_seconds = close_seconds
+        self._watch = watch
+        self._toll = toll
         self._lanes = (Lane(flows[0]), Lane(flows[1])) if fast_lane else None
         self._input = [Input.RELAYED, Input.RELAYED]
         self._failed = [False, False]
@@ -99,6 +114,12 @@ class Relay:
         self._tallies[side][Direction.RECEIVED].wire_bytes += len(data)
         if self._input[side] is not Input.RELAYED:
             return
+        if self._toll is not None and side is Side.CLIENT:
+            try:
+                self._toll.pay_bytes(len(data), now)
+            except Violation as violation:
+                self._violated(side, violation, now)
+                return
         self._legs[side].feed(data)
         self.resume(side, now)
 
@@ -106,6 +127,8 @@ class Relay:
         """Go on with input of ``side`` that waited for room on the other side (`backlog`)."""
         try:
             self._backlog[side] = self._work(side, now)
+            if self._toll is not None and side is Side.CLIENT:
+                self._toll.pay_messages(now)
         except Violation as violation:
             self._violated(side, violation, now)
 
@@ -115,14 +138,17 @@ class Relay:
             self.lost(side, now)
         self._input[side] = Input.ENDED
 
-    def lost(self, side: Side, now: float, reason: str = "connection lost") -> None:
-        """The connection of ``side`` is gone: nothing comes any more, and nothing can be sent; ``reason`` is logged."""
+    def lost(self, side: Side, now: float, lapse: Lapse | None = None) -> None:
+        """The connection of ``side`` is gone: nothing comes any more, and nothing can be sent.
+
+        ``lapse``: it is given up, because a limit of time has passed.
+        """
         relayed = self._input[side] is Input.RELAYED
         self._input[side] = Input.ENDED
         self._writable[side] = False
         self._backlog[side] = False
         if relayed:
-            self._begin_end(side.label, ABNORMAL, reason, now)
+            self._begin_end(side.label, ABNORMAL, lapse.value if lapse else "connection lost", now, lapse)
             if self._began(side.other):
                 # It asked to close, and the connection it closed is closed: that answers it.
                 self._answer_close(side.other)
@@ -131,10 +157,36 @@ class Relay:
 
     def drain(self, code: int, now: float) -> None:
         """Close the client with ``code`` at the next message boundary, then the upstream with 1001."""
+        self._drain(Ending("proxy", code, "going away"), now)
+
+    @property
+    def look_at(self) -> float:
+        """When to call `look` next."""
+        return inf if self._watch is None else self._watch.look_at
+
+    def look(self, judged: tuple[bool, bool], now: float) -> Side | None:
+        """Send the pings that are due, and close what is idle or old; the side that is to be given up, if any.
+
+        ``judged``: of each side, whether its silence means something (`Watch.look`).
+        """
+        if self._watch is None or self.ending is not None:
+            return None
+        found = self._watch.look(self._legs, judged, now)
+        if found is None:
+            return None
+        lapse, side = found
+        if side is not None:
+            return side
+        self._drain(Ending("proxy", 1001, lapse.value, lapse), now)
+        # A message that is under way may come to its end, but no drain's grace stands behind this one.
+        self.deadline = min(self.deadline, now + max(self.close_seconds, BOUNDARY_SECONDS))
+        return None
+
+    def _drain(self, ending: Ending, now: float) -> None:
         if self.ending is None:
-            self.ending = Ending("proxy", code, "going away")
+            self.ending = ending
             self._draining = True
-            self._drain_code = code
+            self._drain_code = ending.code
             self._drain_at_boundary(now)
 
     def expire(self) -> None:
@@ -186,6 +238,8 @@ class Relay:
                     sink.send_ping(payload)
             case PongFrame(payload):
                 received.pong += 1
+                if self._watch is not None and self._watch.takes_pong(side, payload, now):
+                    return
                 if sink.open:
                     sent.pong += 1
                     sink.send_pong(payload)
@@ -233,13 +287,14 @@ class Relay:
 
     def _drain_at_boundary(self, now: float) -> None:
         if self._drain_code is not None and self._flows[Side.UPSTREAM].between_messages:
-            self._send_close(Side.CLIENT, self._drain_code, "going away")
+            assert self.ending is not None
+            self._send_close(Side.CLIENT, self._drain_code, self.ending.reason)
             self._drain_code = None
             self._begin_end("proxy", 1001, "going away", now)
 
-    def _begin_end(self, initiator: Initiator, code: int, reason: str, now: float) -> None:
+    def _begin_end(self, initiator: Initiator, code: int, reason: str, now: float, lapse: Lapse | None = None) -> None:
         if self.ending is None:
-            self.ending = Ending(initiator, code, reason)
+            self.ending = Ending(initiator, code, reason, lapse)
         self.deadline = min(self.deadline, now + self.close_seconds)
 
     # --- output and wishes
