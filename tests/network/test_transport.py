@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsproxy.errors import ConnectionLost
-from wsproxy.network.transport import PlainTransport, TlsTransport, Transport, address_text
+from wsproxy.network.tls_transport import TlsTransport
+from wsproxy.network.transport import PlainTransport, Transport, address_text
 
 Pair = tuple[Transport, Transport]
 MakePair = Callable[[], Awaitable[Pair]]

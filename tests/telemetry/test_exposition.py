@@ -13,6 +13,7 @@ from wsproxy import __version__
 from wsproxy.errors import Side
 from wsproxy.extensions.permessage_deflate import Agreement, Window
 from wsproxy.gateway.pools import Pool
+from wsproxy.protocol.keepalive import Lapse
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Tally
 from wsproxy.settings.tree import Compression, Health, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
@@ -84,7 +85,10 @@ def counters() -> Counters:
         plans = (Plan.DEFLATE, Plan.INFLATE)
         tunnel = route.open(tallies_of_a_feed(), (agreement, None), plans, codec_memory=lambda: 32768)
         if ended:
-            route.end(tunnel, 12.5, "client", 4001)
+            route.end(tunnel, 12.5, "client", 4001, Lapse.IDLE)
+    for seconds in (0.004, 0.3):
+        route.round_trip(Side.UPSTREAM, seconds)
+    counters.refused["public", "tls"] += 1
     return counters
 
 
@@ -176,6 +180,12 @@ SAMPLES: list[tuple[str, dict[str, str], float]] = [
     ("wsproxy_tunnel_duration_seconds_bucket", {"route": "feed", "le": "60.0"}, 1),
     ("wsproxy_tunnel_duration_seconds_sum", {"route": "feed"}, 12.5),
     ("wsproxy_closes_total", {"route": "feed", "initiator": "client", "code": "4xxx"}, 1),
+    ("wsproxy_tunnel_timeouts_total", {"route": "feed", "reason": "idle"}, 1),
+    ("wsproxy_tunnel_timeouts_total", {"route": "feed", "reason": "ping"}, 0),
+    ("wsproxy_ping_rtt_seconds_bucket", {"route": "feed", "leg": "upstream", "le": "0.005"}, 1),
+    ("wsproxy_ping_rtt_seconds_count", {"route": "feed", "leg": "upstream"}, 2),
+    ("wsproxy_ping_rtt_seconds_count", {"route": "feed", "leg": "client"}, 0),
+    ("wsproxy_connections_refused_total", {"listener": "public", "reason": "tls"}, 1),
     ("wsproxy_endpoint_connections", {"upstream": "backend", "endpoint": "ws://a:1"}, 1),
     ("wsproxy_endpoint_up", {"upstream": "backend", "endpoint": "ws://a:1"}, 1),
     ("wsproxy_endpoint_up", {"upstream": "backend", "endpoint": "ws://b:2"}, 0),
@@ -235,6 +245,8 @@ def test_the_page_describes_each_metric_and_nothing_else() -> None:
     [
         ("result` of a handshake", "wsproxy_handshakes_total"),
         ("result` of a reload", "wsproxy_config_reloads_total"),
+        ("reason` of a timeout", "wsproxy_tunnel_timeouts_total"),
+        ("reason` of a refused connection", "wsproxy_connections_refused_total"),
         ("plan`", "wsproxy_plans_total"),
         ("kind`", "wsproxy_messages_total"),
         ("outcome`", "wsproxy_codec_messages_total"),

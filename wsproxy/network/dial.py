@@ -13,7 +13,8 @@ from functools import lru_cache
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
-from wsproxy.network.transport import EXHAUSTED, PlainTransport, TlsTransport, Transport, address_text
+from wsproxy.network.tls_transport import TlsTransport
+from wsproxy.network.transport import EXHAUSTED, PlainTransport, Transport, address_text
 from wsproxy.settings.endpoints import Endpoint
 
 UpstreamTls = ssl.SSLContext

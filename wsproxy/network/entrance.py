@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from wsproxy.errors import ConnectionLost
 from wsproxy.network.tls import make_listener_tls
-from wsproxy.network.transport import PlainTransport, TlsTransport, Transport, address_text
+from wsproxy.network.tls_transport import TlsTransport
+from wsproxy.network.transport import PlainTransport, Transport, address_text
 from wsproxy.protocol.forwarded import Arrival, TrustedProxies
 from wsproxy.protocol.proxy_protocol import Accepted, BadProxyHeader, HeaderReader, Told
 from wsproxy.settings.tree import AcceptedProxyProtocol, Listener

@@ -1,13 +1,11 @@
 """One connected byte stream, plain or TLS, with the same calls inside trio tasks and inside the switchboard's loop.
 
-Owns: the raw non-blocking socket of a connection, what the kernel has not taken yet, and TLS over memory BIOs. Must
+Owns: the raw non-blocking socket of a connection, and what the kernel has not taken yet; `tls_transport` owns TLS. Must
 never import HTTP or WebSocket. trio's streams are not used because the switchboard serves hundreds of connections in
 one loop without a task each, and `trio.SSLStream` keeps its SSLObject private.
 Invariants
 * No call but the async ones ever waits.
 * What `write_now` takes leaves whole and in order, or the connection is lost.
-* TLS that ends without close_notify is a loss, not an end: a truncated stream is never mistaken for a whole one
-  (RFC 8446 §6.1).
 * A cancelled `receive_some` loses no byte, and what a cancelled `send_all` left goes out with the next one.
 * Nobody is waited for who takes nothing: then the connection is lost after `write_stall_seconds`.
 """
@@ -15,7 +13,6 @@ Invariants
 import contextlib
 import errno
 import socket
-import ssl
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -24,9 +21,7 @@ from math import inf
 import trio
 
 from wsproxy.errors import ConnectionLost
-from wsproxy.network.certificates import identity
 from wsproxy.network.options import tune
-from wsproxy.protocol.forwarded import ClientCertificate
 from wsproxy.protocol.proxy_protocol import Place
 
 READ_BYTES = 65536
@@ -34,10 +29,7 @@ WRITE_STALL_SECONDS = 30.0
 """Until a route says otherwise: how long the far end may take nothing of what waits for it."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What the system says when this process or the machine has no descriptor or memory left."""
-_RECORDS_BYTES = 65536
-"""Plaintext encrypted at a time, so that a large write never exists twice in full; also how much TLS's own answers may
-pile up unsent (a flood of KeyUpdates from an end that does not read)."""
-_NOTHING = memoryview(b"")
+NOTHING = memoryview(b"")
 
 
 class Transport(ABC):
@@ -65,7 +57,7 @@ class Transport(ABC):
         if not tuned:
             tune(sock)
         self._sock = sock
-        self._rest = _NOTHING
+        self._rest = NOTHING
         self._half_closing = False
         self._closed = False
         self._stuck_since: float | None = None
@@ -115,7 +107,7 @@ class Transport(ABC):
                 return False
             self._rest = self._rest[sent:]
             self._stuck_since = None
-        self._rest = _NOTHING
+        self._rest = NOTHING
         if self._half_closing:
             self._half_closing = False
             try:
@@ -151,7 +143,7 @@ class Transport(ABC):
         if self._closed:
             return
         self._closed = True
-        self._rest = _NOTHING
+        self._rest = NOTHING
         if trio.lowlevel.in_trio_run():
             trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
@@ -267,126 +259,6 @@ class PlainTransport(Transport):
 
     def _refill(self) -> bool:
         return False
-
-
-class TlsTransport(Transport):
-    """TLS over memory BIOs. `do_handshake` comes first."""
-
-    __slots__ = ("_incoming", "_input_ended", "_notified", "_outgoing", "_plain", "_tls")
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        tls: ssl.SSLContext,
-        *,
-        server_side: bool = False,
-        server_name: str | None = None,
-        peer: str = "",
-    ) -> None:
-        """``server_name``: what the client role asks for and verifies. Raises ValueError if it cannot be a name."""
-        super().__init__(sock, peer)
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._plain = _NOTHING
-        self._input_ended = False
-        self._notified = False
-        self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name)
-
-    async def do_handshake(self) -> None:
-        """Raises ConnectionLost, also for a certificate that does not verify."""
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self.send_all(b"")
-                while (data := self._receive(READ_BYTES)) is None:
-                    await self._wait(trio.lowlevel.wait_readable)
-                self._feed(data)
-            except ssl.SSLError as error:
-                raise self._tls_lost(error) from error
-            else:
-                # The far end's first data may have come in one read with the end of its handshake.
-                self.buffered = self._incoming.pending > 0
-                await self.send_all(b"")
-                return
-
-    def certificate(self) -> ClientCertificate | None:
-        """The identity that the far end proved; None where it was not asked for one."""
-        der, parsed = self._tls.getpeercert(True), self._tls.getpeercert()
-        return identity(parsed, der) if der and parsed else None
-
-    @property
-    def pending(self) -> int:
-        return 0 if self._closed else len(self._rest) + self._outgoing.pending + len(self._plain)
-
-    def read_now(self, limit: int = READ_BYTES) -> bytes | None:
-        if self._input_ended:
-            return b""
-        if not self.buffered:
-            data = self._receive(limit)
-            if data is None:
-                return None
-            self._feed(data)
-        plain = self._decrypt(limit)
-        if self._outgoing.pending > _RECORDS_BYTES:
-            raise ConnectionLost("TLS: a flood of records that want an answer")
-        if plain:
-            return plain
-        return b"" if self._input_ended else None
-
-    def write_now(self, data: bytes) -> bool:
-        self._plain = memoryview(b"".join((self._plain, data)) if self._plain else data)
-        return self.flush_now()
-
-    def _refill(self) -> bool:
-        if self._plain:
-            try:
-                self._tls.write(self._plain[:_RECORDS_BYTES])
-            except ssl.SSLError as error:
-                raise self._tls_lost(error) from error
-            self._plain = self._plain[_RECORDS_BYTES:]
-        elif self._half_closing and not self._notified:
-            self._notified = True
-            # Their close_notify has not come yet, or data came before it: neither matters to ending our output.
-            with contextlib.suppress(ssl.SSLError):
-                self._tls.unwrap()
-        self._rest = memoryview(self._outgoing.read())
-        return len(self._rest) > 0
-
-    def _feed(self, data: bytes) -> None:
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-
-    def _decrypt(self, limit: int) -> bytes:
-        # One SSL_read gives one record, at most 16 KiB.
-        parts: list[bytes] = []
-        room = limit
-        self.buffered = True
-        try:
-            while room > 0 and not self._input_ended:
-                part = self._tls.read(room)
-                parts.append(part)
-                room -= len(part)
-                self._input_ended = not part
-        except ssl.SSLWantReadError:
-            self.buffered = False
-        except ssl.SSLZeroReturnError:
-            # Also their close_notify, where ours has gone out already.
-            self._input_ended = True
-        except ssl.SSLError as error:
-            # What came before the fault is good and goes first; the next read meets the fault again.
-            if not parts:
-                raise self._tls_lost(error) from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _tls_lost(self, error: ssl.SSLError) -> ConnectionLost:
-        """What to raise; before that tries to send the alert, which tells the far end's log why."""
-        self._plain = _NOTHING
-        with contextlib.suppress(ConnectionLost):
-            self.flush_now()
-        return ConnectionLost(f"TLS: {getattr(error, 'verify_message', '') or error.reason or type(error).__name__}")
 
 
 def _place(address: object) -> Place:

@@ -4,8 +4,11 @@ Owns: what a route's settings mean for one tunnel. The 101 has been sent on both
 Invariant: every tunnel that is counted as opened is counted as ended, and logged, exactly once.
 """
 
+import os
+import random
 import time
 from dataclasses import dataclass
+from math import inf
 
 import trio
 
@@ -18,13 +21,15 @@ from wsproxy.gateway.endpoints import Instance
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.flow import Counters, Flow
+from wsproxy.protocol.keepalive import TOKEN_BYTES, Spans, Watch
 from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.plan import Plan, choose_plan
+from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
 from wsproxy.protocol.tally import Direction, Tally
 from wsproxy.service.live import LiveTunnel
 from wsproxy.service.proxy import Proxy
-from wsproxy.settings.tree import LegCompression, Route
+from wsproxy.settings.tree import LegCompression, Route, RouteLimits, Timeouts
 from wsproxy.telemetry.access_log import TunnelClosed, log_tunnel_closed
 from wsproxy.telemetry.counters import RouteCounters, Tallies
 
@@ -53,10 +58,18 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     counters = opened.counters
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
     flows = _make_flows(route, counters, tallies, opened.agreements)
-    relay = Relay(flows.legs, flows.flows, tallies, route.timeouts.close_seconds, route.fast_lane)
+    started = trio.current_time()
+    relay = Relay(
+        flows.legs,
+        flows.flows,
+        tallies,
+        route.timeouts.close_seconds,
+        route.fast_lane,
+        _make_watch(route.timeouts, tallies, counters, started),
+        _make_toll(route.limits, tallies, started),
+    )
     plans = (flows.flows[Side.UPSTREAM].plan, flows.flows[Side.CLIENT].plan)  # by the side that receives
     tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
-    started = trio.current_time()
     counted = counters.open(tallies, opened.agreements, plans, flows.codec_memory)
     if proxy.is_draining(opened.instance.endpoint.url):
         # The drain began while the 101 was being sent, and looked for tunnels before this one was there.
@@ -80,7 +93,7 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
         ending = relay.ending or Ending("proxy", ABNORMAL, "cut off")
         code = None if ending.code == NO_STATUS else ending.code
         duration = trio.current_time() - started
-        counters.end(counted, duration, ending.initiator, code)
+        counters.end(counted, duration, ending.initiator, code, ending.lapse)
         log_tunnel_closed(
             TunnelClosed(
                 route=route.name,
@@ -96,6 +109,24 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
                 reason=ending.reason,
             )
         )
+
+
+def _make_watch(timeouts: Timeouts, tallies: Tallies, counters: RouteCounters, now: float) -> Watch | None:
+    spans = Spans(
+        ping_interval=timeouts.ping_interval_seconds,
+        ping_timeout=timeouts.ping_timeout_seconds,
+        idle=timeouts.idle_seconds,
+        max_age=timeouts.max_age_seconds * (1 - timeouts.max_age_jitter * random.random()),
+    )
+    tokens = os.urandom(TOKEN_BYTES), os.urandom(TOKEN_BYTES)
+    return Watch(spans, tallies, tokens, now, counters.round_trip) if spans.shortest < inf else None
+
+
+def _make_toll(limits: RouteLimits, tallies: Tallies, now: float) -> Toll | None:
+    if not (limits.messages_per_second or limits.bytes_per_second):
+        return None
+    received = tallies[Side.CLIENT][Direction.RECEIVED]
+    return Toll(limits.messages_per_second, limits.bytes_per_second, received, now)
 
 
 class _Flows:

@@ -25,11 +25,12 @@ from wsproxy.errors import Side
 from wsproxy.extensions.engines import available, choose, choose_to_decompress
 from wsproxy.extensions.permessage_deflate import NAME, Agreement
 from wsproxy.gateway.pools import Pool
+from wsproxy.protocol.keepalive import Lapse
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import FIELDS, Direction, Tally
 from wsproxy.settings.tree import Route, Settings
 from wsproxy.telemetry import metrics
-from wsproxy.telemetry.metrics import DURATION_BOUNDS, SIZE_BUCKETS, SIZE_EXPONENTS
+from wsproxy.telemetry.metrics import DURATION_BOUNDS, ROUND_TRIP_BOUNDS, SIZE_BUCKETS, SIZE_EXPONENTS
 from wsproxy.telemetry.snapshot import Snapshot
 
 Initiator = Literal["client", "upstream", "proxy"]
@@ -55,6 +56,8 @@ RESULTS = (
 """The ``result`` labels of the opening handshakes."""
 NO_ROUTE = ""
 """The ``route`` label of a handshake that failed before a route was found."""
+REFUSALS = ("proxy_protocol", "tls", "timeout", "limited")
+"""The ``reason`` labels of connections that ended before their first request could be read."""
 KINDS = ("text", "binary", "ping", "pong", "close")
 OUTCOMES = ("compressed", "cached", "skipped_small", "skipped_incompressible", "passed", "inflated", "plain")
 TUNNELS_A_SLICE = 200
@@ -108,7 +111,10 @@ class RouteCounters:
         "engines",
         "name",
         "plans",
+        "round_trip_seconds",
+        "round_trips",
         "sizes",
+        "timeouts",
         "tunnels_total",
         "upstream",
     )
@@ -129,6 +135,9 @@ class RouteCounters:
         self.agreements: Counter[AgreementKey] = Counter()
         self.plans: dict[tuple[Side, Plan], int] = {(side, plan): 0 for side in Side for plan in Plan}
         self.closes: Counter[tuple[Initiator, str]] = Counter()
+        self.timeouts = dict.fromkeys(Lapse, 0)
+        self.round_trips = tuple([0] * (len(ROUND_TRIP_BOUNDS) + 1) for _ in Side)
+        self.round_trip_seconds = [0.0, 0.0]
         self._live: dict[Tunnel, None] = {}
         self._ended: dict[tuple[Side, Direction], tuple[int, ...]] = {
             (side, direction): (0,) * len(FIELDS) for side in Side for direction in Direction
@@ -159,10 +168,23 @@ class RouteCounters:
         self._live[tunnel] = None
         return tunnel
 
-    def end(self, tunnel: Tunnel, duration_seconds: float, initiator: Initiator, code: int | None) -> None:
+    def round_trip(self, side: Side, seconds: float) -> None:
+        """Count a ping of ours that was answered."""
+        self.round_trips[side][bisect_left(ROUND_TRIP_BOUNDS, seconds)] += 1
+        self.round_trip_seconds[side] += seconds
+
+    def end(
+        self,
+        tunnel: Tunnel,
+        duration_seconds: float,
+        initiator: Initiator,
+        code: int | None,
+        lapse: Lapse | None = None,
+    ) -> None:
         """Fold a tunnel into the totals. Call once, after its flows have stopped.
 
         :param code: the close code, None when the close frame had none, 1006 for a connection lost without one.
+        :param lapse: the limit of time that it was over, if it was one.
         :raises KeyError: the tunnel is not a live one of this route.
         """
         del self._live[tunnel]
@@ -173,6 +195,8 @@ class RouteCounters:
         self.durations[bisect_left(DURATION_BOUNDS, duration_seconds)] += 1
         self.duration_seconds += duration_seconds
         self.closes[initiator, close_label(code)] += 1
+        if lapse is not None:
+            self.timeouts[lapse] += 1
 
     async def totals(self, pause: Pause) -> tuple[Legs, int]:
         """The sums of each leg and direction over ended and live tunnels, and the bytes that live codecs hold.
@@ -205,6 +229,11 @@ class RouteCounters:
             snapshot.add(metrics.PLANS, (name, DESTINATIONS[side], plan.value), count)
         for (initiator, code), count in self.closes.items():
             snapshot.add(metrics.CLOSES, (name, initiator, code), count)
+        for lapse, count in self.timeouts.items():
+            snapshot.add(metrics.TUNNEL_TIMEOUTS, (name, lapse.label), count)
+        for side in Side:
+            observed = (*self.round_trips[side], self.round_trip_seconds[side])
+            snapshot.observe(metrics.PING_ROUND_TRIP, (name, side.label), observed)
         snapshot.observe(metrics.TUNNEL_DURATION, (name,), (*self.durations, self.duration_seconds))
         legs, memory = await self.totals(pause)
         snapshot.add(metrics.CODEC_MEMORY, (name,), memory)
@@ -234,6 +263,7 @@ class Counters:
     :ivar sessions_active: live client connections by listener.
     :ivar routes: of the configuration in force, by route name.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
+    :ivar refused: connections that ended before a request could be read, by (listener, one of `REFUSALS`).
     :ivar reloads: by result, ``success`` or ``failure``.
     :ivar last_reload_successful: the configuration in force is the one that was last read.
     """
@@ -243,6 +273,7 @@ class Counters:
         self.sessions_active: dict[str, int] = {}
         self.routes: dict[str, RouteCounters] = {}
         self.handshakes: dict[tuple[str, str], int] = {}
+        self.refused: dict[tuple[str, str], int] = {}
         self.reloads = {"success": 0, "failure": 0}
         self.last_reload_successful = True
         self._worker = worker
@@ -258,6 +289,8 @@ class Counters:
         self.pools = tuple(pools)
         for listener in settings.listeners:
             self.sessions_active.setdefault(listener.name, 0)
+            for reason in REFUSALS:
+                self.refused.setdefault((listener.name, reason), 0)
         fresh = [RouteCounters(route) for route in settings.routes]
         # Not by name alone: with another upstream or engine, the same route's numbers have other labels.
         self.routes = {
@@ -281,6 +314,8 @@ class Counters:
             snapshot.add(metrics.SESSIONS_ACTIVE, (listener,), active)
         for labels, count in self.handshakes.items():
             snapshot.add(metrics.HANDSHAKES, labels, count)
+        for labels, count in self.refused.items():
+            snapshot.add(metrics.CONNECTIONS_REFUSED, labels, count)
         for result, count in self.reloads.items():
             snapshot.add(metrics.RELOADS, (result,), count)
         snapshot.add(metrics.LAST_RELOAD_SUCCESSFUL, (), self.last_reload_successful)

@@ -17,6 +17,9 @@ for twenty series more."""
 DURATION_BOUNDS = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 """Upper bounds in seconds of the buckets of a tunnel's duration; one more bucket holds everything longer."""
 
+ROUND_TRIP_BOUNDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+"""Upper bounds in seconds of the buckets of a ping's round trip; one more bucket holds everything longer."""
+
 
 class Kind(Enum):
     """What a metric is, and how its values in several workers become one."""
@@ -163,6 +166,26 @@ CLOSES = Metric(
     "Tunnels ended, by who ended them and the close code; 1005: a close frame without a code, "
     "1006: a connection lost without a close frame.",
 )
+TUNNEL_TIMEOUTS = Metric(
+    "wsproxy_tunnel_timeouts_total",
+    Kind.COUNTER,
+    ("route", "reason"),
+    "Tunnels ended because a limit of time had passed.",
+)
+PING_ROUND_TRIP = Metric(
+    "wsproxy_ping_rtt_seconds",
+    Kind.HISTOGRAM,
+    ("route", "leg"),
+    "Seconds from a ping of the proxy's own to its pong.",
+    "seconds",
+    ROUND_TRIP_BOUNDS,
+)
+CONNECTIONS_REFUSED = Metric(
+    "wsproxy_connections_refused_total",
+    Kind.COUNTER,
+    ("listener", "reason"),
+    "Client connections that ended before their first request could be read.",
+)
 ENDPOINT_CONNECTIONS = Metric(
     "wsproxy_endpoint_connections", Kind.SUM, ("upstream", "endpoint"), "Connections to the endpoint now."
 )
@@ -204,6 +227,9 @@ CATALOGUE = (
     MESSAGE_SIZE,
     TUNNEL_DURATION,
     CLOSES,
+    TUNNEL_TIMEOUTS,
+    PING_ROUND_TRIP,
+    CONNECTIONS_REFUSED,
     ENDPOINT_CONNECTIONS,
     ENDPOINT_UP,
     RELOADS,
