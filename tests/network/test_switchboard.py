@@ -287,3 +287,10 @@ def test_pollers_tell_what_is_wanted(make: Callable[[], Poller]) -> None:
 def test_the_board_works_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_module, "make_poller", SelectorsPoller)
     test_messages_and_closes_cross()
+
+
+def test_the_board_works_as_an_ordinary_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "trios_descriptor", lambda: None)
+    test_messages_and_closes_cross()
+    test_a_side_that_does_not_read_holds_the_other_back_and_loses_nothing()
+    test_drain_closes_both_sides()

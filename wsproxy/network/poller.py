@@ -8,11 +8,12 @@ import selectors
 import sys
 from typing import Protocol
 
-READ = 1
-WRITE = 2
-BROKEN = 4
+# The values are epoll's own (EPOLLIN, EPOLLOUT, EPOLLERR | EPOLLHUP, EPOLLRDHUP): nothing is translated for each event.
+READ = 0x0001
+WRITE = 0x0004
+BROKEN = 0x0018
 """Reset or hung up: told even where neither reading nor writing was asked for."""
-LEFT = 8
+LEFT = 0x2000
 """The far end has ended its output. Only where asked for, and where the system can tell without reading."""
 
 MAX_EVENTS = 256
@@ -29,8 +30,8 @@ class Poller(Protocol):
     def modify(self, fd: int, wants: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
 
-    def poll(self) -> list[tuple[int, int]]:
-        """What is ready now, as descriptors with `READ`, `WRITE` and `BROKEN` bits; never waits."""
+    def poll(self, seconds: float = 0) -> list[tuple[int, int]]:
+        """What is ready, as descriptors with `READ`, `WRITE`, `BROKEN` and `LEFT` bits; waits that long at most."""
         ...
 
     def close(self) -> None: ...
@@ -51,7 +52,8 @@ class SelectorsPoller:
 
     def register(self, fd: int, wants: int) -> None:
         if wants & (READ | WRITE):
-            self._selector.register(fd, wants & (READ | WRITE))
+            read = selectors.EVENT_READ if wants & READ else 0
+            self._selector.register(fd, read | (selectors.EVENT_WRITE if wants & WRITE else 0))
 
     def modify(self, fd: int, wants: int) -> None:
         self.unregister(fd)
@@ -61,12 +63,18 @@ class SelectorsPoller:
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
 
-    def poll(self) -> list[tuple[int, int]]:
-        return [(key.fd, ready) for key, ready in self._selector.select(0)]
+    def poll(self, seconds: float = 0) -> list[tuple[int, int]]:
+        return [(key.fd, _FROM_SELECTORS[ready]) for key, ready in self._selector.select(seconds)]
 
     def close(self) -> None:
         self._selector.close()
 
+
+_FROM_SELECTORS = {
+    selectors.EVENT_READ: READ,
+    selectors.EVENT_WRITE: WRITE,
+    selectors.EVENT_READ | selectors.EVENT_WRITE: READ | WRITE,
+}
 
 if sys.platform == "linux":
 
@@ -80,35 +88,19 @@ if sys.platform == "linux":
             return self._epoll.fileno()
 
         def register(self, fd: int, wants: int) -> None:
-            self._epoll.register(fd, _EPOLL_MASK[wants])
+            self._epoll.register(fd, wants)
 
         def modify(self, fd: int, wants: int) -> None:
-            self._epoll.modify(fd, _EPOLL_MASK[wants])
+            self._epoll.modify(fd, wants)
 
         def unregister(self, fd: int) -> None:
             self._epoll.unregister(fd)
 
-        def poll(self) -> list[tuple[int, int]]:
-            return [
-                (fd, _READY[mask & 31] | mask >> _LEFT_SHIFT & LEFT) for fd, mask in self._epoll.poll(0, MAX_EVENTS)
-            ]
+        def poll(self, seconds: float = 0) -> list[tuple[int, int]]:
+            return self._epoll.poll(seconds, MAX_EVENTS)
 
         def close(self) -> None:
             self._epoll.close()
-
-    _LEFT_SHIFT = select.EPOLLRDHUP.bit_length() - LEFT.bit_length()
-    _EPOLL_MASK = [
-        (select.EPOLLIN if wants & READ else 0)
-        | (select.EPOLLOUT if wants & WRITE else 0)
-        | (select.EPOLLRDHUP if wants & LEFT else 0)
-        for wants in range(16)
-    ]
-    _READY = [
-        (READ if mask & select.EPOLLIN else 0)
-        | (WRITE if mask & select.EPOLLOUT else 0)
-        | (BROKEN if mask & (select.EPOLLERR | select.EPOLLHUP) else 0)
-        for mask in range(32)
-    ]
 
 
 def make_poller() -> Poller:

@@ -1,8 +1,12 @@
 """The switchboard: one loop a worker carries the bytes of all its tunnels.
 
 Owns every established tunnel's two transports while it lasts. A session's task hands a tunnel over with `carry` and
-sleeps until it is over; reading, relaying and sending need no task and no scheduler pass of their own. Opens no
-nursery: the worker runs `serve` and `sweep`.
+sleeps until it is over; reading, relaying and sending need no task and no scheduler pass of their own (`idle`). Opens
+no nursery: the worker runs `serve` and `sweep`.
+
+Nearly every turn is the same: a steady tunnel's side is readable, what it says is relayed and taken whole by the
+kernel, and nothing else changes. `_turn` knows that case and then asks no further; everything else goes through
+`_move` and `_settle`.
 
 Invariants:
 * backpressure is not reading: a side is read only when all that came of the other direction has been sent;
@@ -18,6 +22,7 @@ from collections import deque
 import trio
 
 from wsproxy.errors import ConnectionLost, Side
+from wsproxy.network.idle import take_turns, trios_descriptor
 from wsproxy.network.poller import BROKEN, LEFT, READ, WRITE, make_poller
 from wsproxy.network.transport import Transport
 from wsproxy.protocol.keepalive import Lapse
@@ -30,7 +35,21 @@ SWEEP_SECONDS = 1.0
 class _End:
     """One side of a tunnel on the board."""
 
-    __slots__ = ("broken", "fd", "half_closed", "left", "open", "queued", "side", "transport", "tunnel", "wants")
+    __slots__ = (
+        "broken",
+        "fd",
+        "half_closed",
+        "left",
+        "open",
+        "other",
+        "queued",
+        "side",
+        "transport",
+        "tunnel",
+        "wants",
+    )
+
+    other: "_End"
 
     def __init__(self, tunnel: "Tunnel", side: Side, transport: Transport) -> None:
         self.tunnel = tunnel
@@ -55,6 +74,7 @@ class Tunnel:
     def __init__(self, relay: Relay, client: Transport, upstream: Transport) -> None:
         self.relay = relay
         self.ends = (_End(self, Side.CLIENT, client), _End(self, Side.UPSTREAM, upstream))
+        self.ends[0].other, self.ends[1].other = self.ends[1], self.ends[0]
         self.over = trio.Event()
         self.failure: Exception | None = None
         self.moved = 0.0
@@ -134,32 +154,53 @@ class Switchboard:
 
     async def serve(self) -> None:
         """Serve every tunnel on the board, for ever."""
-        poller = self._poller
+        descriptor = trios_descriptor()
+        if descriptor is not None:
+            await take_turns(self._poller, descriptor, self._serve_ready)
         while True:
             if self._unfinished:
                 await trio.lowlevel.checkpoint()
             else:
-                await trio.lowlevel.wait_readable(poller.fileno())
-            now = trio.current_time()
-            for fd, ready in poller.poll():
-                end = self._ends.get(fd)
-                if end is not None:
-                    self._turn(end, ready, now)
-                elif fd == self._nudged:
-                    os.read(fd, 4096)
-            for _ in range(len(self._unfinished)):
-                end = self._unfinished.popleft()
-                end.queued = False
-                if end.open:
-                    self._turn(end, READ, now)
+                await trio.lowlevel.wait_readable(self._poller.fileno())
+            self._serve_ready(0)
+
+    def _serve_ready(self, seconds: float) -> bool:
+        """Wait at most that long, then give everyone who is ready a turn; True if somebody else's descriptor is."""
+        events = self._poller.poll(0 if self._unfinished else seconds)
+        now = trio.current_time()
+        ends = self._ends
+        others = False
+        for fd, ready in events:
+            end = ends.get(fd)
+            if end is not None:
+                self._turn(end, ready, now)
+            elif fd == self._nudged:
+                os.read(fd, 4096)
+            else:
+                others = True
+        for _ in range(len(self._unfinished)):
+            end = self._unfinished.popleft()
+            end.queued = False
+            if end.open:
+                self._turn(end, READ, now)
+        return others
 
     def _turn(self, end: _End, ready: int, now: float) -> None:
-        end.tunnel.moved = now
+        tunnel = end.tunnel
+        tunnel.moved = now
+        relay = tunnel.relay
+        # Both sides are read and nothing else is wanted of them, so all that was taken for them has been sent.
+        steady = relay.steady and ready == READ == end.wants == end.other.wants
         try:
-            self._move(end, ready, now)
-            self._settle(end.tunnel, now)
+            if steady:
+                self._read(end, now)
+            else:
+                self._move(end, ready, now)
+            if self._send(tunnel, now) and steady and relay.steady and not end.transport.buffered:
+                return
+            self._settle(tunnel, now)
         except Exception as failure:  # noqa: BLE001
-            self._fail(end.tunnel, failure)
+            self._fail(tunnel, failure)
 
     def _fail(self, tunnel: Tunnel, failure: Exception) -> None:
         """A fault of ours: it ends this tunnel, and the board goes on."""
@@ -171,40 +212,47 @@ class Switchboard:
             self._hang_up(end)
         tunnel.over.set()
 
-    def _move(self, end: _End, ready: int, now: float) -> None:
-        """One read of one side, or the sending of what it could not take before."""
-        relay = end.tunnel.relay
-        other = end.tunnel.ends[end.side.other]
+    def _read(self, end: _End, now: float) -> None:
+        """One read of one side."""
         try:
-            if ready & LEFT:
-                end.left = True
-            if ready & ~LEFT == BROKEN:
-                # Nothing was wanted of it, so it says this alone; there may be more to read all the same.
-                end.broken = True
-                self._poller.unregister(end.fd)
-                return
-            if ready & WRITE:
-                end.transport.flush_now()
-                if not end.transport.pending and relay.backlog(other.side):
-                    relay.resume(other.side, now)
-            if relay.backlog(end.side):
-                if not other.transport.pending:
-                    relay.resume(end.side, now)
-            elif ready & READ and relay.wants_input(end.side, not other.transport.pending):
-                data = end.transport.read_now(READ_BYTES)
-                if data:
-                    relay.receive(end.side, data, now)
-                elif data is not None:
-                    relay.ended(end.side, now)
-                elif end.broken:
-                    raise ConnectionLost("hung up")
+            data = end.transport.read_now(READ_BYTES)
+            if data:
+                end.tunnel.relay.receive(end.side, data, now)
+            elif data is not None:
+                end.tunnel.relay.ended(end.side, now)
+            elif end.broken:
+                raise ConnectionLost("hung up")
         except ConnectionLost:
             self._lose(end, now)
 
+    def _move(self, end: _End, ready: int, now: float) -> None:
+        """One read of one side, or the sending of what it could not take before."""
+        relay = end.tunnel.relay
+        other = end.other
+        if ready & LEFT:
+            end.left = True
+        if ready & BROKEN and not ready & (READ | WRITE):
+            # Nothing was wanted of it, so it says this alone; there may be more to read all the same.
+            end.broken = True
+            self._poller.unregister(end.fd)
+            return
+        if ready & WRITE:
+            try:
+                end.transport.flush_now()
+            except ConnectionLost:
+                self._lose(end, now)
+                return
+            if not end.transport.pending and relay.backlog(other.side):
+                relay.resume(other.side, now)
+        if relay.backlog(end.side):
+            if not other.transport.pending:
+                relay.resume(end.side, now)
+        elif ready & READ and relay.wants_input(end.side, not other.transport.pending):
+            self._read(end, now)
+
     def _settle(self, tunnel: Tunnel, now: float) -> None:
         """Send what the relay has for each side, then ask the poller for what each side can do next."""
-        while self._send(tunnel, now):
-            pass
+        self._send(tunnel, now)
         for end in tunnel.ends:
             if end.open:
                 self._adjust(end, now)
@@ -212,16 +260,20 @@ class Switchboard:
             tunnel.over.set()
 
     def _send(self, tunnel: Tunnel, now: float) -> bool:
-        """Send what the relay has; True when a side was lost over it, so that the relay has more to say."""
+        """Send what the relay has for each side; True if the kernel took all of it."""
+        relay = tunnel.relay
+        taken = True
         for end in tunnel.ends:
-            data = tunnel.relay.take(end.side)
+            data = relay.take(end.side)
             if data and end.open:
                 try:
-                    end.transport.write_now(data)
+                    taken = end.transport.write_now(data) and taken
                 except ConnectionLost:
                     self._lose(end, now)
-                    return True
-        return False
+                    # Now the relay has more to say, to the other side.
+                    self._send(tunnel, now)
+                    return False
+        return taken
 
     def _adjust(self, end: _End, now: float) -> None:
         relay = end.tunnel.relay
@@ -240,7 +292,7 @@ class Switchboard:
         if not end.broken:
             self._watch(end, pending)
         # Input that waits inside, or of which no socket event will tell any more.
-        drained = not end.tunnel.ends[end.side.other].transport.pending
+        drained = not end.other.transport.pending
         untold = transport.buffered or end.broken
         waiting = relay.backlog(end.side) or (untold and relay.wants_input(end.side, True))
         if waiting and drained and not end.queued:
@@ -249,7 +301,7 @@ class Switchboard:
 
     def _watch(self, end: _End, pending: int) -> None:
         wants = WRITE if pending else 0
-        if end.tunnel.relay.wants_input(end.side, not end.tunnel.ends[end.side.other].transport.pending):
+        if end.tunnel.relay.wants_input(end.side, not end.other.transport.pending):
             wants |= READ
         elif not end.left:
             wants |= LEFT

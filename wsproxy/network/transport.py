@@ -243,7 +243,13 @@ class PlainTransport(Transport):
         return len(self._rest)
 
     def read_now(self, limit: int = READ_BYTES) -> bytes | None:
-        return self._receive(limit)
+        # `_receive` once more, as `write_now` has `_send`: a call for each message less.
+        try:
+            return self._sock.recv(limit)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise ConnectionLost(reason(error)) from error
 
     def write_now(self, data: bytes) -> bool:
         if self._rest:

@@ -104,6 +104,8 @@ class Relay:
         self._draining = False
         self._drain_code: int | None = None
         self.ending: Ending | None = None
+        self.steady = True
+        """Nothing has begun to end and nothing waits inside: once what `take` gave is sent, both sides may be read."""
         self.deadline = inf
         """The time at which the caller gives up on both connections."""
 
@@ -129,6 +131,7 @@ class Relay:
             self._backlog[side] = self._work(side, now)
             if self._toll is not None and side is Side.CLIENT:
                 self._toll.pay_messages(now)
+            self.steady = self.ending is None and True not in self._backlog
         except Violation as violation:
             self._violated(side, violation, now)
 
@@ -185,6 +188,7 @@ class Relay:
     def _drain(self, ending: Ending, now: float) -> None:
         if self.ending is None:
             self.ending = ending
+            self.steady = False
             self._draining = True
             self._drain_code = ending.code
             self._drain_at_boundary(now)
@@ -295,6 +299,7 @@ class Relay:
     def _begin_end(self, initiator: Initiator, code: int, reason: str, now: float, lapse: Lapse | None = None) -> None:
         if self.ending is None:
             self.ending = Ending(initiator, code, reason, lapse)
+        self.steady = False
         self.deadline = min(self.deadline, now + self.close_seconds)
 
     # --- output and wishes
