@@ -66,6 +66,7 @@ class _Child:
             except ConnectionLost:
                 await self._orphaned()
             finally:
+                self._abandon()
                 channel.close()
             nursery.cancel_scope.cancel()
 
@@ -99,10 +100,12 @@ class _Child:
         sockets = {n: listener_from(each) for n, each in zip(prepare.fresh, descriptors, strict=True)}
         try:
             generation = await trio.to_thread.run_sync(Generation, prepare.settings, self._known)
-        except WsproxyError as error:
+        except BaseException as error:
             for sock in sockets.values():
                 sock.close()
-            return str(error)
+            if isinstance(error, WsproxyError):
+                return str(error)
+            raise
         self._known.draining |= prepare.draining
         self._abandon()
         self._prepared = (generation, sockets)

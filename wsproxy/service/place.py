@@ -43,6 +43,7 @@ class Place:
     :ivar last: what its worker has told last; empty before that.
     :ivar tunnels: how many tunnels it told of last.
     :ivar heard: when it last answered anything, on trio's clock.
+    :ivar silent: it has not answered for long.
     :ivar serving: it has taken on a generation and lives.
     :ivar exit_code: of the last worker, negative for a signal; None while one is there.
     :ivar vacant: set while none is there.
@@ -54,6 +55,7 @@ class Place:
         self.tunnels = 0
         self.heard = 0.0
         self.serving = False
+        self.silent = False
         self.exit_code: int | None = None
         self.vacant = trio.Event()
         self.vacant.set()
@@ -114,7 +116,7 @@ class Place:
             await trio.to_thread.run_sync(process.wait, _EXIT_SECONDS, abandon_on_cancel=True)
 
     def _leave(self) -> None:
-        self.serving = False
+        self.serving = self.silent = False
         if self._channel is not None:
             self._channel.close()
         if self._process is not None:

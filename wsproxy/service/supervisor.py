@@ -78,7 +78,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             begun = [trio.Event() for _ in self._places]
             for place, event in zip(self._places, begun, strict=True):
-                nursery.start_soon(self._keep, place, event)
+                nursery.start_soon(self._keep, place, next(self._serials), event)
             for event in begun:
                 await event.wait()
             if self._failure is not None:
@@ -91,12 +91,13 @@ class Supervisor:
 
     # --- one place
 
-    async def _keep(self, place: Place, begun: trio.Event) -> None:
+    async def _keep(self, place: Place, serial: int, begun: trio.Event) -> None:
         """Have a worker at this place until the end."""
         failures = 0
         while not self._ending.is_set():
             started = trio.current_time()
-            problem = await self._one_life(place, begun)
+            problem = await self._one_life(place, serial, begun)
+            serial = next(self._serials)
             self._retired = merge([self._retired, place.last.final()])
             place.last, place.tunnels = Snapshot(), 0
             self._share_out()
@@ -113,12 +114,12 @@ class Supervisor:
             with trio.move_on_after(delay):
                 await self._ending.wait()
 
-    async def _one_life(self, place: Place, begun: trio.Event) -> str:
+    async def _one_life(self, place: Place, serial: int, begun: trio.Event) -> str:
         """A worker from start to end; gives why it ended."""
         problem = ""
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(place.occupy, next(self._serials))
+                await nursery.start(place.occupy, serial)
                 problem = await self._bring_up(place)
                 if problem:
                     place.tell(Stop())
@@ -208,6 +209,8 @@ class Supervisor:
                 for place in self._places:
                     if place.serving:
                         nursery.start_soon(self._look_at, place, number % SNAPSHOT_EVERY == 0)
+            for place in self._places:
+                self._note_silence(place)
             self._share_out()
 
     async def _look_at(self, place: Place, closely: bool) -> None:
@@ -217,11 +220,17 @@ class Supervisor:
             if closely:
                 await place.ask(TakeSnapshot(), WATCH_SECONDS)
 
+    def _note_silence(self, place: Place) -> None:
+        silent = place.serving and trio.current_time() - place.heard >= SILENT_SECONDS
+        if silent != place.silent:
+            place.silent = silent
+            if place.serving:
+                told = {"worker": place.index}
+                _LOGGER.warning("worker does not answer" if silent else "worker answers again", extra={"fields": told})
+
     def _share_out(self) -> None:
         """New connections go to workers that serve, more of them to those with fewer tunnels."""
-        now = trio.current_time()
-        able = [place.serving and now - place.heard < SILENT_SECONDS for place in self._places]
-        shares = shares_of([place.tunnels if fit else None for place, fit in zip(self._places, able, strict=True)])
+        shares = shares_of([p.tunnels if p.serving and not p.silent else None for p in self._places])
         if shares != self._shares and len(shares) > 1:
             self._shares = shares
             share_out(list(self._listeners.sockets.values()), shares)
