@@ -51,6 +51,8 @@ def upstream(
     answer: Callable[[ServerConnection, Request], Response | None] | None = None,
     headers: Sequence[tuple[str, str]] = (),
     tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[Upstream]:
     """A websockets server. ``deflate``: what it agrees to; None: it lacks permessage-deflate.
 
@@ -83,8 +85,8 @@ def upstream(
 
     server = serve(
         converse,
-        "127.0.0.1",
-        0,
+        host,
+        port,
         ssl=tls,
         compression=None,
         extensions=[deflate] if deflate is not None else None,
@@ -113,10 +115,15 @@ def client(
     deflate: ClientPerMessageDeflateFactory | None = None,
     subprotocols: Sequence[str] = (),
     headers: Sequence[tuple[str, str]] = (),
+    source: str = "",
 ) -> Iterator[ClientConnection]:
-    """A websockets client. ``deflate``: what it offers; None: it does not know permessage-deflate."""
+    """A websockets client. ``deflate``: what it offers; None: it does not know permessage-deflate.
+
+    :param source: the address to connect from.
+    """
     with connect(
         url,
+        source_address=(source, 0) if source else None,
         compression=None,
         extensions=[deflate] if deflate is not None else None,
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,

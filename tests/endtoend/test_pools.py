@@ -1,0 +1,397 @@
+"""Which endpoint tunnels go to, with real processes and upstreams that come, fail, go and come back.
+
+Every upstream tells its number in its first message.
+"""
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request, Response
+from websockets.sync.client import ClientConnection
+from websockets.sync.server import ServerConnection
+
+from tests.endtoend.peers import Upstream, client, echo, upstream
+from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, environment, started, wait_for
+from tests.endtoend.wire import raw_upstream
+
+ROUTE = '[[routes]]\nname = "feed"\nupstream = "feed"\n'
+
+
+def telling(number: int, **options: object) -> AbstractContextManager[Upstream]:
+    """An upstream that tells its number, then echoes."""
+
+    def conversation(connection: ServerConnection) -> None:
+        connection.send(str(number))
+        echo(connection)
+
+    return upstream(conversation, **options)  # type: ignore[arg-type]
+
+
+def feed(urls: Sequence[str], *lines: str) -> str:
+    """A pool of these endpoints, each a URL or an inline table; ``lines`` are its settings."""
+    endpoints = ", ".join(url if url.startswith("{") else f'"{url}"' for url in urls)
+    return ROUTE + f"[upstreams.feed]\nendpoints = [{endpoints}]\n" + "\n".join(lines)
+
+
+@contextmanager
+def numbered(count: int) -> Iterator[list[Upstream]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(telling(number)) for number in range(count)]
+
+
+class Clients:
+    """Clients whose tunnels stay open."""
+
+    def __init__(self, proxy: Proxy, stack: ExitStack) -> None:
+        self._proxy = proxy
+        self._stack = stack
+
+    def open(self, source: str = "") -> tuple[int, ClientConnection]:
+        """One more tunnel: the number of its upstream, and the client."""
+        connection = self._stack.enter_context(client(self._proxy.url("/"), source=source))
+        return int(connection.recv(DEADLINE)), connection
+
+    def spread(self, times: int) -> Counter[int]:
+        return Counter(self.open()[0] for _ in range(times))
+
+
+@contextmanager
+def clients(proxy: Proxy) -> Iterator[Clients]:
+    with ExitStack() as stack:
+        yield Clients(proxy, stack)
+
+
+def once(proxy: Proxy, source: str = "") -> int:
+    """The upstream of a tunnel that ends at once."""
+    with client(proxy.url("/"), source=source) as connection:
+        return int(connection.recv(DEADLINE))
+
+
+def refused(proxy: Proxy) -> Response:
+    with pytest.raises(InvalidStatus) as caught, client(proxy.url("/")):
+        pass
+    return caught.value.response
+
+
+def up(proxy: Proxy, url: str) -> bool:
+    return proxy.metric("wsproxy_endpoint_up", endpoint=url) == 1
+
+
+def dead_url() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return f"ws://127.0.0.1:{sock.getsockname()[1]}"
+
+
+# --- balancing
+
+
+def test_least_connections_counts_tunnels_and_goes_on_counting_after_a_reload(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.toml"
+    with numbered(3) as upstreams:
+        urls = [each.url for each in upstreams]
+        path.write_text(BASE + feed(urls[:2]))
+        with started([str(path)]) as proxy, clients(proxy) as standing:
+            assert standing.spread(4) == {0: 2, 1: 2}
+            path.write_text(BASE + feed(urls))
+            proxy.signal(signal.SIGHUP)
+            wait_for("the reload", lambda: proxy.metric("wsproxy_config_reloads_total", result="success") == 1)
+            assert standing.spread(2) == {2: 2}
+            assert [proxy.metric("wsproxy_endpoint_connections", endpoint=url) for url in urls] == [2, 2, 2]
+            assert standing.spread(3) == {0: 1, 1: 1, 2: 1}
+            assert all(up(proxy, url) for url in urls)
+
+
+def test_round_robin_by_weight() -> None:
+    with numbered(2) as (heavy, light):
+        pool = feed([f'{{ url = "{heavy.url}", weight = 3 }}', light.url], 'balance = "round_robin"')
+        with configured(pool) as proxy:
+            assert Counter(once(proxy) for _ in range(12)) == {0: 9, 1: 3}
+
+
+def test_random_takes_the_better_of_two() -> None:
+    with numbered(3) as upstreams, configured(feed([each.url for each in upstreams], 'balance = "random"')) as proxy:
+        with clients(proxy) as standing:
+            spread = standing.spread(30)
+        assert max(spread.values()) - min(spread.values()) <= 6, spread
+
+
+def test_a_client_goes_where_it_went_and_only_those_of_a_dead_one_move() -> None:
+    addresses = [f"127.0.0.{number}" for number in range(2, 32)]
+    with ExitStack() as stack:
+        live = [stack.enter_context(telling(number)) for number in range(2)]
+        mortal = ExitStack()
+        live.append(mortal.enter_context(telling(2)))
+        proxy = stack.enter_context(configured(feed([each.url for each in live], 'balance = "client_hash"')))
+        before = {address: once(proxy, address) for address in addresses}
+        assert set(before.values()) == {0, 1, 2}
+        assert before == {address: once(proxy, address) for address in addresses}
+        mortal.close()
+        after = {address: once(proxy, address) for address in addresses}
+        assert {address for address in addresses if after[address] != before[address]} == {
+            address for address in addresses if before[address] == 2
+        }
+
+
+def test_when_all_are_full_a_newcomer_is_told_so() -> None:
+    with numbered(2) as upstreams, configured(feed([each.url for each in upstreams], "max_connections = 2")) as proxy:
+        with clients(proxy) as standing:
+            assert standing.spread(4) == {0: 2, 1: 2}
+            answer = refused(proxy)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert proxy.metric("wsproxy_handshakes_total", result="limited") == 1
+        proxy.settled()
+        assert once(proxy) in (0, 1)
+
+
+# --- retries and ejection
+
+
+@contextmanager
+def deaf_upstream() -> Iterator[str]:
+    """Accepts whoever comes, reads the request and closes without an answer."""
+
+    def turn_away() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            with sock:
+                sock.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=turn_away, daemon=True)
+        thread.start()
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(DEADLINE)
+
+
+def test_a_handshake_that_fails_before_an_answer_goes_to_the_next_endpoint() -> None:
+    nobody = dead_url()
+    with telling(7) as good, deaf_upstream() as deaf:
+        pool = feed([nobody, deaf, good.url], 'balance = "round_robin"', "health.fall = 2", "health.eject_seconds = 60")
+        with configured(pool) as proxy:
+            assert [once(proxy) for _ in range(12)] == [7] * 12
+            assert [up(proxy, url) for url in (nobody, deaf, good.url)] == [False, False, True]
+            assert sum(" endpoint ejected " in line for line in proxy.lines) == 2
+            assert proxy.metric("wsproxy_handshakes_total", result="accepted") == 12
+            assert proxy.metric("wsproxy_handshakes_total") == 12
+            connections = [proxy.metric("wsproxy_endpoint_connections", endpoint=url) for url in (nobody, deaf)]
+            assert connections == [0, 0]
+
+
+def test_when_every_endpoint_fails_the_last_one_is_what_is_told() -> None:
+    with deaf_upstream() as deaf, configured(feed([dead_url(), deaf])) as proxy:
+        assert {refused(proxy).status_code for _ in range(2)} == {502}
+
+
+def test_an_ejected_endpoint_returns_after_its_time() -> None:
+    with telling(0) as good, ExitStack() as later:
+        url = dead_url()
+        pool = feed([good.url, url], 'balance = "round_robin"', "health.fall = 1", "health.eject_seconds = 0.3")
+        with configured(pool) as proxy:
+            assert {once(proxy) for _ in range(4)} == {0}
+            assert any(" endpoint ejected " in line and url in line for line in proxy.lines)
+            later.enter_context(telling(1, port=int(url.rpartition(":")[2])))
+            wait_for("it to be tried again", lambda: once(proxy) == 1)
+            assert up(proxy, url)
+
+
+def test_failures_alone_turn_nobody_away() -> None:
+    """The only endpoint may fail as often as it likes: it is asked each time, and works again at once."""
+    url = dead_url()
+    with configured(feed([url], "health.fall = 1", "health.eject_seconds = 600")) as proxy:
+        assert [refused(proxy).status_code for _ in range(4)] == [502] * 4
+        assert not up(proxy, url)
+        with telling(3, port=int(url.rpartition(":")[2])):
+            assert once(proxy) == 3
+
+
+@pytest.mark.parametrize(("status", "ejects"), [(503, True), (500, False), (401, False)])
+def test_an_answer_is_the_answer_and_only_some_speak_against_the_endpoint(status: int, ejects: bool) -> None:
+    def answer(connection: ServerConnection, _request: Request) -> Response:
+        return connection.respond(status, "no\n")
+
+    with telling(0, answer=answer) as bad, configured(feed([bad.url], "health.fall = 2")) as proxy:
+        assert [refused(proxy).status_code for _ in range(2)] == [status] * 2
+        assert up(proxy, bad.url) is not ejects
+
+
+def test_plain_requests_eject_too() -> None:
+    url = dead_url()
+    with configured(feed([url], "health.fall = 2")) as proxy:
+        for _ in range(2):
+            connection = http.client.HTTPConnection(*proxy.address, timeout=DEADLINE)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 502
+            connection.close()
+        assert not up(proxy, url)
+
+
+# --- probes
+
+
+@pytest.mark.parametrize("mode", ["tcp", "http", "websocket"])
+def test_probes_take_down_and_bring_up(mode: str) -> None:
+    url = dead_url()
+    port = int(url.rpartition(":")[2])
+    health = (f'health.mode = "{mode}"', "health.interval_seconds = 0.1", 'health.path = "/healthz"')
+    with configured(feed([url], *health)) as proxy:
+        wait_for("it to be down", lambda: not up(proxy, url))
+        answer = refused(proxy)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert proxy.metric("wsproxy_handshakes_total", result="upstream_unreachable") == 1
+        with telling(5, port=port, answer=healthy) as seen:
+            wait_for("it to be up", lambda: up(proxy, url))
+            assert once(proxy) == 5
+            if mode != "tcp":
+                assert seen.requests[0].path == "/healthz"
+            if mode == "websocket":
+                wait_for("an orderly end of the probe", lambda: (1000, "") in seen.closes)
+        wait_for("it to be down again", lambda: not up(proxy, url))
+        states = re.findall(r" endpoint (up|down) ", "\n".join(proxy.lines))
+        assert states == ["down", "up", "down"]
+
+
+def healthy(connection: ServerConnection, request: Request) -> Response | None:
+    """200 to a plain GET; WebSockets are welcome."""
+    return None if "Upgrade" in request.headers else connection.respond(200, "fine\n")
+
+
+def test_a_wrong_accept_key_is_no_websocket() -> None:
+    """What answers 101 to anything, as a caching proxy might, counts as down by handshake and as up by TCP."""
+    with raw_upstream() as raw:
+        health = ('health.mode = "websocket"', "health.interval_seconds = 60")
+        with configured(feed([raw.url], *health)) as proxy:
+            wire, _ = raw.receive()
+            wire.sock.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            )
+            wait_for("it to be down", lambda: not up(proxy, raw.url))
+            wire.hang_up()
+            assert any("Sec-WebSocket-Accept is wrong" in line for line in proxy.lines)
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_tunnels_of_an_endpoint_that_went_down_are_closed_if_wished(closing: bool) -> None:
+    state = {"status": 200}
+
+    def answer(connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        return connection.respond(state["status"], "\n")
+
+    health = (
+        'health.mode = "http"',
+        "health.interval_seconds = 0.1",
+        "health.fall = 2",
+        f"health.close_tunnels = {str(closing).lower()}",
+    )
+    with telling(0, answer=answer) as sick, telling(1, answer=healthy) as well, ExitStack() as stack:
+        proxy = stack.enter_context(configured(feed([sick.url, well.url], *health)))
+        with clients(proxy) as standing:
+            tunnels = dict(standing.open() for _ in range(2))
+            state["status"] = 500
+            wait_for("it to be down", lambda: not up(proxy, sick.url))
+            if closing:
+                with pytest.raises(ConnectionClosed) as closed:
+                    tunnels[0].recv(DEADLINE)
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1001
+                wait_for("the upstream's close", lambda: (1001, "") in [(code, "") for code, _ in sick.closes])
+            else:
+                tunnels[0].send("still there")
+                assert tunnels[0].recv(DEADLINE) == "still there"
+            tunnels[1].send("untouched")
+            assert tunnels[1].recv(DEADLINE) == "untouched"
+            assert standing.spread(2) == {1: 2}
+
+
+# --- names
+
+
+@contextmanager
+def own_hosts(path: Path, config: str) -> Iterator[Proxy]:
+    """A proxy that reads ``path`` where others read /etc/hosts: in a mount namespace of its own."""
+    unshare = shutil.which("unshare")
+    flags = ["-m"] if os.geteuid() == 0 else ["-r", "-m"]
+    if unshare is None or subprocess.run([unshare, *flags, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace here: nobody but this machine's owner says what a name means")
+    file = path.with_name("proxy.toml")
+    file.write_text(config)
+    script = f'mount --bind "{path}" /etc/hosts && exec "{sys.executable}" -m wsproxy run "{file}"'
+    process = subprocess.Popen(
+        [unshare, *flags, "sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        proxy = Proxy(process)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+def test_a_name_is_looked_up_again_and_tunnels_to_vanished_addresses_stay(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.2 feed.internal\n127.0.0.3 feed.internal\n")
+    with ExitStack() as stack:
+        first = stack.enter_context(telling(2, host="127.0.0.2"))
+        for number in (3, 4):
+            stack.enter_context(telling(number, host=f"127.0.0.{number}", port=first.port))
+        pool = feed([f"ws://feed.internal:{first.port}"], "resolve_seconds = 0.1")
+        proxy = stack.enter_context(own_hosts(hosts, BASE + pool))
+        standing = stack.enter_context(clients(proxy))
+        tunnels: dict[int, ClientConnection] = {}
+
+        def both() -> bool:
+            number, connection = standing.open()
+            tunnels[number] = connection
+            return set(tunnels) == {2, 3}
+
+        wait_for("tunnels to both addresses", both)
+        hosts.write_text("127.0.0.4 feed.internal\n")
+        wait_for("the new address", lambda: standing.open()[0] == 4)
+        assert standing.spread(6) == {4: 6}
+        for connection in tunnels.values():
+            connection.send("still there")
+            assert connection.recv(DEADLINE) == "still there"
+        url = f"ws://feed.internal:{first.port}"
+        assert proxy.metric("wsproxy_endpoint_connections", endpoint=url) == proxy.metric("wsproxy_tunnels_active")
+
+
+def test_a_name_that_is_not_found_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.2 feed.internal\n")
+    with telling(2, host="127.0.0.2") as only:
+        url = f"ws://feed.internal:{only.port}"
+        with own_hosts(hosts, BASE + feed([url], "resolve_seconds = 0.1")) as proxy:
+            assert once(proxy) == 2
+            wait_for("the name to be looked up", lambda: once(proxy) == 2)
+            hosts.write_text("")
+            wait_for("the line", lambda: any(" name not found " in line for line in proxy.lines))
+            assert once(proxy) == 2
