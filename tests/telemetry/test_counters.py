@@ -273,12 +273,3 @@ def test_another_configuration_takes_nothing_away() -> None:
     assert told.number(metrics.HANDSHAKES, "more", "accepted") == 0
     counters.adopt(SETTINGS, [])
     assert counters.routes["feed"] is feed
-
-
-def test_reloads() -> None:
-    counters = Counters(SETTINGS)
-    for successful in (True, False):
-        counters.reloaded(successful)
-    told = finished(counters.snapshot(at_once))
-    assert told.series(metrics.RELOADS) == {("success",): 1, ("failure",): 1}
-    assert told.number(metrics.LAST_RELOAD_SUCCESSFUL) == 0

@@ -17,9 +17,11 @@ from wsproxy.protocol.keepalive import Lapse
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Tally
 from wsproxy.settings.tree import Compression, Health, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
+from wsproxy.telemetry import metrics
 from wsproxy.telemetry.counters import NO_ROUTE, Counters, Tallies
 from wsproxy.telemetry.exposition import render
 from wsproxy.telemetry.metrics import CATALOGUE, Kind, Metric
+from wsproxy.telemetry.snapshot import Snapshot, merge
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
@@ -93,7 +95,12 @@ def counters() -> Counters:
 
 
 def scrape(counters: Counters, accept: str = "") -> str:
-    return b"".join(render(finished(counters.snapshot(at_once)), accept)).decode()
+    lifecycle = Snapshot()
+    for result in ("success", "failure"):
+        lifecycle.add(metrics.RELOADS, (result,), 0)
+    lifecycle.add(metrics.LAST_RELOAD_SUCCESSFUL, (), 1)
+    snapshot = merge([finished(counters.snapshot(at_once)), lifecycle])
+    return b"".join(render(snapshot, accept)).decode()
 
 
 def families(counters: Counters, accept: str = "") -> dict[str, MetricFamily]:

@@ -54,7 +54,7 @@ class Proxy:
 
     def begin_drain(self, close_code: int) -> None:
         """Turn newcomers away from now on, and end the sessions that only wait."""
-        self.draining = True
+        self.draining = self.counters.draining = True
         self.close_code = close_code
         for scope in self.idle:
             scope.cancel()

@@ -264,8 +264,7 @@ class Counters:
     :ivar routes: of the configuration in force, by route name.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
     :ivar refused: connections that ended before a request could be read, by (listener, one of `REFUSALS`).
-    :ivar reloads: by result, ``success`` or ``failure``.
-    :ivar last_reload_successful: the configuration in force is the one that was last read.
+    :ivar draining: newcomers are turned away for good.
     """
 
     def __init__(self, settings: Settings, pools: Iterable[Pool] = (), worker: str = "0") -> None:
@@ -274,8 +273,7 @@ class Counters:
         self.routes: dict[str, RouteCounters] = {}
         self.handshakes: dict[tuple[str, str], int] = {}
         self.refused: dict[tuple[str, str], int] = {}
-        self.reloads = {"success": 0, "failure": 0}
-        self.last_reload_successful = True
+        self.draining = False
         self._worker = worker
         self._every: dict[tuple[str, str, Engines], RouteCounters] = {}
         self._build = (__version__, platform.python_version(), ",".join(available()))
@@ -287,6 +285,7 @@ class Counters:
         :param pools: whose live counts are shown as they are; the pools own them.
         """
         self.pools = tuple(pools)
+        self._codec_memory_budget = settings.limits.codec_memory_bytes
         for listener in settings.listeners:
             self.sessions_active.setdefault(listener.name, 0)
             for reason in REFUSALS:
@@ -300,11 +299,6 @@ class Counters:
             for result in RESULTS:
                 self.handshakes.setdefault((name, result), 0)
 
-    def reloaded(self, successful: bool) -> None:
-        """Count that the configuration was read again."""
-        self.reloads["success" if successful else "failure"] += 1
-        self.last_reload_successful = successful
-
     async def snapshot(self, pause: Pause) -> Snapshot:
         """All of it as plain data. Two may be under way at the same time."""
         snapshot = Snapshot()
@@ -316,9 +310,8 @@ class Counters:
             snapshot.add(metrics.HANDSHAKES, labels, count)
         for labels, count in self.refused.items():
             snapshot.add(metrics.CONNECTIONS_REFUSED, labels, count)
-        for result, count in self.reloads.items():
-            snapshot.add(metrics.RELOADS, (result,), count)
-        snapshot.add(metrics.LAST_RELOAD_SUCCESSFUL, (), self.last_reload_successful)
+        snapshot.add(metrics.DRAINING, (), self.draining)
+        snapshot.add(metrics.CODEC_MEMORY_BUDGET, (), self._codec_memory_budget)
         for pool in self.pools:
             for endpoint in pool.endpoints:
                 snapshot.add(metrics.ENDPOINT_CONNECTIONS, (pool.name, endpoint.url), pool.live(endpoint))

@@ -143,6 +143,13 @@ CODEC_MEMORY = Metric(
     "Estimated bytes that the codecs of open tunnels hold.",
     "bytes",
 )
+CODEC_MEMORY_BUDGET = Metric(
+    "wsproxy_codec_memory_budget_bytes",
+    Kind.SUM,
+    (),
+    "What the workers' codecs may hold together (limits.codec_memory_bytes of each); 0 without a bound.",
+    "bytes",
+)
 MESSAGE_SIZE = Metric(
     "wsproxy_message_size_bytes",
     Kind.HISTOGRAM,
@@ -196,6 +203,7 @@ ENDPOINT_UP = Metric(
     "1 if the endpoint, or one of its name's addresses, is up and not ejected; 0 as soon as one worker finds that none "
     "is.",
 )
+DRAINING = Metric("wsproxy_draining", Kind.SUM, (), "Workers that turn newcomers away and close what they have.")
 RELOADS = Metric(
     "wsproxy_config_reloads_total", Kind.COUNTER, ("result",), "Times that the configuration was read again."
 )
@@ -224,6 +232,7 @@ CATALOGUE = (
     CODEC_CPU,
     COMPRESSION_RATIO,
     CODEC_MEMORY,
+    CODEC_MEMORY_BUDGET,
     MESSAGE_SIZE,
     TUNNEL_DURATION,
     CLOSES,
@@ -232,6 +241,7 @@ CATALOGUE = (
     CONNECTIONS_REFUSED,
     ENDPOINT_CONNECTIONS,
     ENDPOINT_UP,
+    DRAINING,
     RELOADS,
     LAST_RELOAD_SUCCESSFUL,
 )

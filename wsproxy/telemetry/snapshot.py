@@ -7,7 +7,6 @@ Invariants
 * Nothing here is shared with the counters: a snapshot does not change any more.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -54,29 +53,6 @@ class Snapshot:
         """What stays of a worker that has ended: what it counted, and nothing of what it was."""
         kept = {name: series for name, series in self.numbers.items() if _KINDS[name] in _LASTING}
         return Snapshot(kept, self.histograms)
-
-    def pack(self) -> bytes:
-        """As JSON in one line without its end; `unpack` makes the same of it again."""
-        parts = [
-            {name: [[labels, value] for labels, value in series.items()] for name, series in part.items()}
-            for part in (self.numbers, self.histograms)
-        ]
-        return json.dumps(parts, separators=(",", ":")).encode("ascii")
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> "Snapshot":
-        """What another process of the same release packed.
-
-        :raises ValueError: it is cut short, or nothing that `pack` made.
-        """
-        try:
-            numbers, histograms = json.loads(packed)
-            return cls(
-                {name: {tuple(labels): value for labels, value in rows} for name, rows in numbers.items()},
-                {name: {tuple(labels): tuple(value) for labels, value in rows} for name, rows in histograms.items()},
-            )
-        except (TypeError, AttributeError) as error:
-            raise ValueError("no snapshot") from error
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
