@@ -88,7 +88,8 @@ class Flow:
         self._utf8 = _Utf8()
         self._check_text = False
         self._opcode = frames.BINARY
-        # The frame being gathered
+        # The frame being gathered, and the payload that leaves with it
+        self._unsent = 0
         self._gathered = bytearray()
         self.between_messages = True
         """No message is under way: the place for a drain's close frame."""
@@ -181,6 +182,8 @@ class Flow:
         """Check and count ``plain``, then gather ``out`` for the sink."""
         fin = frame_end and self._piece.fin
         self._allow(plain, fin)
+        if not self._blind:
+            self._unsent += len(plain)
         if self._inflating and self.encoder is not None and len(self._head) < VERDICT_BYTES:
             self._head += plain[:VERDICT_BYTES]
         if self._deflating:
@@ -192,6 +195,8 @@ class Flow:
         if frame_end:
             self._write(bytes(gathered + out) if gathered else out, fin)
             gathered.clear()
+            self.sent.payload_bytes += self._unsent
+            self._unsent = 0
         else:
             gathered += out
         if fin:
@@ -211,7 +216,6 @@ class Flow:
                 raise Violation(1007, "text that is not UTF-8") from None
         if not self._blind:
             self.received.payload_bytes += len(plain)
-            self.sent.payload_bytes += len(plain)
 
     def _deflate(self, plain: bytes, frame_end: bool, fin: bool) -> bytes:
         assert self.encoder is not None
