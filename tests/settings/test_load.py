@@ -1,6 +1,7 @@
 """The loader: one row for each thing that can be wrong, and what right files mean."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -257,7 +258,7 @@ IN_ROUTE = [
     ("match_headers.a = 3", "routes[0].match_headers.a: must be a string, not 3"),
     (
         'match_headers.a = " b"',
-        'routes[0].match_headers.a: must be printable ASCII without blanks at its ends, not " b"',
+        "routes[0].match_headers.a: must be printable ASCII without blanks at its ends",
     ),
     (
         'match_headers = { A = "b", a = "c" }',
@@ -452,6 +453,7 @@ def test_broken_toml_is_one_line(text: str, problem: str | None) -> None:
     assert problem is None or found == problem
 
 
+NEITHER = "'${' begins neither ${NAME}, ${NAME:-default} nor ${file:/path}; write $${ for the characters '${'"
 VARIABLES = [
     ("ws://${HOST}", {"HOST": "a"}, "ws://a"),
     ("ws://${HOST:-b}", {}, "ws://b"),
@@ -479,8 +481,8 @@ def test_variables_in_strings(text: str, environ: dict[str, str], url: str | Non
     ("text", "problem"),
     [
         ("${HOST}", "the environment variable HOST is not set"),
-        ("${1}", "'${' begins neither ${NAME} nor ${NAME:-default}; write $${ for the characters '${'"),
-        ("${A", "'${' begins neither ${NAME} nor ${NAME:-default}; write $${ for the characters '${'"),
+        ("${1}", NEITHER),
+        ("${A", NEITHER),
     ],
 )
 def test_a_variable_that_cannot_be_read_is_the_only_problem_of_its_string(text: str, problem: str) -> None:
@@ -506,3 +508,52 @@ def test_any_document_gives_settings_or_printable_problems(document: dict[str, o
     assert isinstance(settings, Settings)
     assert found.found
     assert all(f"{path}: {problem}".isprintable() for path, problem in found.found.items())
+
+
+# --- secrets from files
+
+
+def with_secret(text: str) -> str:
+    return LEAST.replace("[upstreams.feed]", f"headers.set.Authorization = 'Bearer {text}'\n[upstreams.feed]")
+
+
+@pytest.mark.parametrize("content", ["s3cret", "s3cret\n", "s3cret\r\n\n"])
+def test_a_string_may_hold_what_a_file_holds(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_bytes(content.encode())
+    for text in (f"${{file:{tmp_path}/token}}", "${file:${CREDENTIALS_DIRECTORY}/token}"):
+        settings = load(with_secret(text), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        assert settings.routes[0].headers.set == {"Authorization": "Bearer s3cret"}
+
+
+def test_what_a_file_holds_is_not_interpolated(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("${HOME}")
+    settings = load(with_secret(f"${{file:{tmp_path}/token}}"), {"HOME": "no"})
+    assert settings.routes[0].headers.set == {"Authorization": "Bearer ${HOME}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("${file:/nowhere/token}", "the file '/nowhere/token' cannot be read: No such file or directory"),
+        ("${file:/}", "the file '/' cannot be read: Is a directory"),
+        ("${file:token}", "the file 'token' is not an absolute path"),
+        ("${file:}", "the file '' is not an absolute path"),
+        ("${file:${NOWHERE}/token}", "the environment variable NOWHERE is not set"),
+        ("${file:/dev/zero}", "the file '/dev/zero' is longer than 65536 bytes"),
+        ("${file:/a", NEITHER),
+    ],
+)
+def test_a_file_that_cannot_stand_in(text: str, problem: str) -> None:
+    assert problems(with_secret(text)) == [f"routes[0].headers.set.Authorization: {problem}"]
+
+
+def test_a_problem_tells_nothing_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"s3cret\xff")
+    where = "routes[0].headers.set.Authorization"
+    file = f"{tmp_path}/token"
+    assert problems(with_secret(f"${{file:{file}}}")) == [
+        f"{where}: the file '{file}' is not UTF-8, or its path is none"
+    ]
+    (tmp_path / "token").write_text("s3\ncret")
+    rule = "must be printable ASCII without blanks at its ends"
+    assert problems(with_secret(f"${{file:{file}}}")) == [f"{where}: {rule}"]

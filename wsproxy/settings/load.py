@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -22,7 +23,14 @@ from wsproxy.settings.tree import Settings
 
 Document = dict[str, Any]
 
-_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^}]*))?\}|\$\{")
+_VARIABLE = re.compile(
+    r"\$\$\{"
+    r"|\$\{file:(?P<file>([^${}]|\$\{[A-Za-z_][A-Za-z0-9_]*\})*)\}"
+    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^}]*))?\}"
+    r"|\$\{"
+)
+_LONGEST_FILE = 64 * 1024
+"""Bytes of a file that stands in a string: a secret, and not a device that never ends."""
 _WORDS: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -63,7 +71,8 @@ def parse_toml(text: str) -> Document:
 def interpolate(document: Document, environ: Mapping[str, str], problems: Problems) -> Document:
     """The document with ``${NAME}`` and ``${NAME:-default}`` in its strings replaced, in values and not in keys.
 
-    As in a shell, the default stands in for a variable that is unset or empty. ``$${`` is a literal ``${``.
+    As in a shell, the default stands in for a variable that is unset or empty. ``${file:/path}`` is what the file
+    holds, without line ends at its end; the path may hold ``${NAME}``. ``$${`` is a literal ``${``.
     """
     return {key: _interpolate(value, join("", key), environ, problems) for key, value in document.items()}
 
@@ -79,9 +88,12 @@ def _interpolate(value: Any, path: str, environ: Mapping[str, str], problems: Pr
     def replace(match: re.Match[str]) -> str:
         if match[0] == "$${":
             return "${"
+        if match["file"] is not None:
+            return _read_secret(_VARIABLE.sub(replace, match["file"]), path, problems)
         name, default = match["name"], match["default"]
         if name is None:
-            problems.add(path, "'${' begins neither ${NAME} nor ${NAME:-default}; write $${ for the characters '${'")
+            known = "${NAME}, ${NAME:-default} nor ${file:/path}"
+            problems.add(path, f"'${{' begins neither {known}; write $${{ for the characters '${{'")
             return ""
         found = environ.get(name)
         if found is None and default is None:
@@ -89,6 +101,24 @@ def _interpolate(value: Any, path: str, environ: Mapping[str, str], problems: Pr
         return found or default or ""
 
     return _VARIABLE.sub(replace, value)
+
+
+def _read_secret(file: str, path: str, problems: Problems) -> str:
+    """What a file holds. A problem never tells any of it."""
+    problem = "is not an absolute path"
+    if file.startswith("/"):
+        try:
+            with Path(file).open("rb") as opened:
+                content = opened.read(_LONGEST_FILE + 1)
+            if len(content) <= _LONGEST_FILE:
+                return content.decode().rstrip("\r\n")
+            problem = f"is longer than {_LONGEST_FILE} bytes"
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        except ValueError:
+            problem = "is not UTF-8, or its path is none"
+    problems.add(path, f"the file {file!r} {problem}")
+    return ""
 
 
 def read(document: Document, problems: Problems) -> Settings:
@@ -167,7 +197,8 @@ class _Reader:
         for key in raw:
             if not re.fullmatch(rules["pattern"], key):
                 self._problems.add(join(path, key), f"a name is {rules['hint']}")
-        values, blank = rules.get("values", {}), "" if element is str else None
+        values = {**rules.get("values", {}), **({"secret": True} if rules.get("secret") else {})}
+        blank = "" if element is str else None
         return {key: self._value(element, item, join(path, key), values, blank) for key, item in raw.items()}
 
     def _choice(self, choices: tuple[str, ...], raw: Any, path: str, default: Any) -> Any:
@@ -210,7 +241,7 @@ def _broken_rule(value: Any, rules: Mapping[str, Any]) -> str | None:
     if "minimum" in rules and not rules["minimum"] <= value <= rules["maximum"]:
         return f"must be from {rules['minimum']:g} to {rules['maximum']:.15g}, not {show(value)}"
     if "pattern" in rules and not re.fullmatch(rules["pattern"], value):
-        return f"must be {rules['hint']}, not {show(value)}"
+        return f"must be {rules['hint']}" + ("" if rules.get("secret") else f", not {show(value)}")
     if "parse" in rules:
         try:
             rules["parse"](value)

@@ -191,6 +191,7 @@ class Route:
             pattern=TOKEN_PATTERN,
             hint=_FIELD_NAME_HINT,
             values=about("", pattern=FIELD_VALUE_PATTERN, hint=FIELD_VALUE_HINT),
+            secret=True,
         ),
     )
     subprotocols: tuple[str, ...] = field(

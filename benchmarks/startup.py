@@ -1,0 +1,47 @@
+"""What reading a configuration costs each process: CPU time and memory, beside a Python that does nothing.
+
+``python -m benchmarks.startup [TIMES]``. Shown is the least of so many runs: whatever else the machine does makes a run
+slower, never faster.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+CONFIG = Path(__file__).parents[1] / "config" / "every-key.toml"
+LOAD = f"from wsproxy.settings.environment import load_file; load_file({str(CONFIG)!r}, {{}})"
+STEPS: list[tuple[str, Sequence[str]]] = [
+    ("Python alone", ["-c", "pass"]),
+    ("the settings imported", ["-c", "import wsproxy.settings.environment"]),
+    ("every key read and checked", ["-c", LOAD]),
+    ("`wsproxy check`", ["-m", "wsproxy", "check", str(CONFIG)]),
+    ("all that `wsproxy run` imports", ["-c", f"{LOAD}; import wsproxy.service.lifecycle, wsproxy.service.supervisor"]),
+]
+
+
+def cost(arguments: Sequence[str]) -> tuple[float, float]:
+    """CPU milliseconds and peak resident MiB of one fresh process."""
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    pid = os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ, file_actions=quiet)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"{arguments} ended with {os.waitstatus_to_exitcode(status)}")
+    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return (usage.ru_utime + usage.ru_stime) * 1000, peak
+
+
+def main() -> None:
+    """Print a table in Markdown."""
+    times = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    # Not one after the other, so that all have the same noise about them.
+    rounds = [[cost(arguments) for _, arguments in STEPS] for _ in range(times)]
+    print("| process | CPU ms | peak MiB |\n|---|---|---|")
+    for number, (name, _) in enumerate(STEPS):
+        cpu = min(each[number][0] for each in rounds)
+        memory = min(each[number][1] for each in rounds)
+        print(f"| {name} | {cpu:.0f} | {memory:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
