@@ -36,11 +36,12 @@ def main() -> None:
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     # Not one after the other, so that all have the same noise about them.
     rounds = [[cost(arguments) for _, arguments in STEPS] for _ in range(times)]
-    print("| process | CPU ms | peak MiB |\n|---|---|---|")
+    lines = ["| process | CPU ms | peak MiB |", "|---|---|---|"]
     for number, (name, _) in enumerate(STEPS):
         cpu = min(each[number][0] for each in rounds)
         memory = min(each[number][1] for each in rounds)
-        print(f"| {name} | {cpu:.0f} | {memory:.1f} |")
+        lines.append(f"| {name} | {cpu:.0f} | {memory:.1f} |")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
