@@ -19,6 +19,7 @@ from wsproxy.protocol.flow import Counters, Flow
 from wsproxy.protocol.keepalive import Spans, Watch
 from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.limits import Limits
+from wsproxy.protocol.meter import Meter
 from wsproxy.protocol.plan import Mode, Plan, choose_plan
 from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import Relay
@@ -71,7 +72,7 @@ def make_relay(
         if outgoing is not None and plan is not Plan.PASS:
             encoder = Encoder(choose(engine, outgoing.bits), outgoing, DeflateOptions(), shared_cache)
         counters = Counters(tallies[source][0], tallies[source.other][1], [0] * 32)
-        return Flow(legs[source.other], plan, decoder, encoder, limits, counters, lambda: 0)
+        return Flow(legs[source.other], plan, decoder, encoder, limits, counters, Meter(lambda: 0))
 
     flows = (flow(Side.CLIENT), flow(Side.UPSTREAM))
     watch = toll = None

@@ -93,7 +93,7 @@ def told(joined: Joined) -> object:
     verify=st.booleans(),
     limits=st.sampled_from([DEFAULTS, TIGHT, replace(DEFAULTS, max_expansion=5000)]),
     seed=st.integers(0, 2**32),
-    cuts=st.integers(0, 6),
+    cuts=st.one_of(st.none(), st.integers(0, 6)),
 )
 @settings(max_examples=max(400, settings().max_examples), deadline=None)
 def test_lane_law(
@@ -104,16 +104,18 @@ def test_lane_law(
     verify: bool,
     limits: Limits,
     seed: int,
-    cuts: int,
+    cuts: int | None,
 ) -> None:
     mask = side is Side.CLIENT
-    data = b"".join(
+    chunks = [
         frame(first, deflated(text) if first & 0x40 else text, mask is not wrong_mask, form)
         for first, text, form, wrong_mask in stream
-    )
-    source = random.Random(seed)
-    places = sorted(source.randrange(len(data) + 1) for _ in range(cuts))
-    chunks = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    ]
+    if cuts is not None:  # else each frame comes in a read of its own
+        data = b"".join(chunks)
+        source = random.Random(seed)
+        places = sorted(source.randrange(len(data) + 1) for _ in range(cuts))
+        chunks = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
     outcomes = []
     for fast_lane in (False, True):
         joined = Joined(client, upstream, verify=verify, limits=limits, fast_lane=fast_lane)
@@ -173,3 +175,17 @@ def test_a_turn_is_bounded() -> None:
     assert joined.relay.backlog(Side.CLIENT)
     first = joined.tallies[Side.CLIENT][0].binary
     assert MESSAGES_A_TURN <= first < 3 * MESSAGES_A_TURN
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("form", [0, 1, 2])
+@pytest.mark.parametrize("size", [0, 1, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128, 65535, 65536])
+def test_every_form_of_a_length_in_a_read_of_its_own(side: Side, form: int, size: int) -> None:
+    outcomes = []
+    for fast_lane in (False, True):
+        joined = Joined(fast_lane=fast_lane)
+        for _ in range(2):
+            joined.send_raw(side, frame(0x82, bytes(size), side is Side.CLIENT, form))
+        joined.run()
+        outcomes.append(told(joined))
+    assert outcomes[0] == outcomes[1]

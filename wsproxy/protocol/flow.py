@@ -1,7 +1,7 @@
 """One direction of a tunnel: pieces of messages in, whole frames out, every byte allowed before it goes on.
 
 Owns what a plan does to a message: inflate, check, count, deflate, coalesce. Sans-I/O and clock-free (the CPU clock is
-a parameter). Knows nothing of closing.
+the meter's). Knows nothing of closing.
 
 Invariants:
 * a byte is counted against the limits, and text against UTF-8, before it is written to the sink;
@@ -10,7 +10,6 @@ Invariants:
 """
 
 from codecs import getincrementaldecoder
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsproxy.errors import Violation
@@ -20,6 +19,7 @@ from wsproxy.extensions.inflate import Decoder
 from wsproxy.protocol import frames
 from wsproxy.protocol.leg import Leg, Piece
 from wsproxy.protocol.limits import Limits
+from wsproxy.protocol.meter import Meter
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Tally
 
@@ -51,7 +51,7 @@ class Flow:
     :param plan: what happens to them.
     :param decoder: for inflate, recode and a verified pass; None makes a pass blind.
     :param encoder: for deflate and recode.
-    :param clock: CPU time in nanoseconds.
+    :param meter: times the codec's calls.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Flow:
         encoder: Encoder | None,
         limits: Limits,
         counters: Counters,
-        clock: Callable[[], int],
+        meter: Meter,
     ) -> None:
         self.plan = plan
         self.decoder = decoder
@@ -72,7 +72,7 @@ class Flow:
         self.received = counters.received
         self.sent = counters.sent
         self.sizes = counters.sizes
-        self.clock = clock
+        self.meter = meter
         # One message's state
         self._piece = Piece(frames.BINARY, True, False, b"", True, True)
         self._inflating = False
@@ -138,9 +138,9 @@ class Flow:
         room = HIGH_WATER
         more = True
         while more and room > 0 and self.sink.outbox_bytes < HIGH_WATER:
-            started = self.clock()
+            started = self.meter.clock()
             plain = decoder.read(STEP)
-            self.received.codec_ns += self.clock() - started
+            self.received.codec_ns += self.meter.clock() - started
             room -= len(plain)
             more = self._inflated(plain)
 
@@ -220,9 +220,9 @@ class Flow:
     def _deflate(self, plain: bytes, frame_end: bool, fin: bool) -> bytes:
         assert self.encoder is not None
         sent = self.sent
-        started = self.clock()
+        started = self.meter.clock()
         out = self.encoder.piece(plain, frame_end, fin)
-        sent.codec_ns += self.clock() - started
+        sent.codec_ns += self.meter.clock() - started
         sent.codec_input += len(plain)
         sent.codec_output += len(out)
         return out

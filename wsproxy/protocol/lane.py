@@ -53,6 +53,40 @@ class Lane:
             raise self._fault
         return count
 
+    def carry_one(self, first: int, payload: bytes) -> None:
+        """`carry` for a read that was one message, as nearly all are where messages come one by one (an echo, a quiet
+        feed): no iterator, no lists.
+
+        :raises Violation: as `carry`.
+        """
+        flow = self._flow
+        plain = payload
+        blind = False
+        if first & RSV1:
+            decoder = flow.decoder
+            if decoder is None:
+                blind = True
+            else:
+                plain = self._inflate(payload, decoder)
+                if decoder.pending:
+                    flow.take_started(Piece(first & _OPCODE, True, True, payload, True, True), plain)
+                    return
+        if not (blind or self._is_allowed(first, plain)):
+            assert self._fault is not None
+            raise self._fault
+        leaving, out = self._turn(first, payload, plain)
+        size = len(plain)
+        for tally in (flow.received, flow.sent):
+            if first & _OPCODE == TEXT:
+                tally.text += 1
+            else:
+                tally.binary += 1
+            if not blind:
+                tally.payload_bytes += size
+        if not blind:
+            flow.sizes[size.bit_length()] += 1
+        flow.sink.send_message(leaving, out)
+
     def _carry_raw(self, messages: Messages) -> int:
         """The plans plain and blind pass: no codec sees the messages."""
         firsts, payloads = self._gather(messages)
@@ -77,9 +111,9 @@ class Lane:
         if not firsts:
             return 0
         flow, sent, encode, hits = self._flow, self._flow.sent, encoder.encode, encoder.hits
-        started = flow.clock()
+        started = flow.meter.clock()
         outs = [encode(payload) for payload in payloads]
-        sent.codec_ns += flow.clock() - started
+        sent.codec_ns += flow.meter.clock() - started
         marked = [
             first if out is payload else first | RSV1
             for first, payload, out in zip(firsts, payloads, outs, strict=True)
@@ -123,7 +157,9 @@ class Lane:
                 return count
             if not self._is_allowed(first, plain):
                 break
-            self._turn(first, payload, plain, firsts, outs)
+            leaving, out = self._turn(first, payload, plain)
+            firsts.append(leaving)
+            outs.append(out)
             plains.append(plain)
             produced += len(plain)
             if count == MESSAGES_A_TURN or produced >= HIGH_WATER:
@@ -132,30 +168,28 @@ class Lane:
         return count
 
     def _inflate(self, payload: bytes, decoder: Decoder) -> bytes:
-        flow, received = self._flow, self._flow.received
+        received, meter = self._flow.received, self._flow.meter
         received.codec_input += len(payload)
-        started = flow.clock()
-        plain = decoder.start(payload, STEP)
-        received.codec_ns += flow.clock() - started
+        meter.left -= 1
+        if meter.left > 0:
+            plain = decoder.start(payload, STEP)
+        else:
+            started = meter.clock()
+            plain = decoder.start(payload, STEP)
+            meter.spent(received, started)
         if not decoder.pending:
             # Else the flow counts it. One step is below `EXPANSION_FLOOR`: no expansion to judge here.
             received.codec_output += len(plain)
         return plain
 
-    def _turn(self, first: int, payload: bytes, plain: bytes, firsts: list[int], outs: list[bytes]) -> None:
-        """Append the frame that leaves: its first byte and its payload."""
+    def _turn(self, first: int, payload: bytes, plain: bytes) -> tuple[int, bytes]:
+        """The frame that leaves: its first byte and its payload. Counts what is done to the message."""
         flow = self._flow
         received, sent, compressed = flow.received, flow.sent, first & RSV1
-        if flow.plan is Plan.PASS:
-            if compressed:
-                received.passed += 1
-                sent.passed += 1
-            else:
-                received.plain += 1
-                sent.plain += 1
-            firsts.append(first)
-            outs.append(payload)
-            return
+        if compressed and flow.plan is Plan.PASS:
+            received.passed += 1
+            sent.passed += 1
+            return first, payload
         if compressed:
             received.inflated += 1
         else:
@@ -163,30 +197,29 @@ class Lane:
         encoder = flow.encoder
         if encoder is None:
             sent.plain += 1
-            firsts.append(first & ~RSV1)
-            outs.append(plain)
-            return
-        hits = encoder.hits
-        started = flow.clock()
+            return first & ~RSV1, plain
+        hits, meter = encoder.hits, flow.meter
+        meter.left -= 1
+        started = meter.clock() if meter.left <= 0 else None
         if compressed:
             out = encoder.message(plain) if encoder.verdicts.worth_again() else plain
             encoder.verdicts.inflated(plain, len(payload), len(plain))
         else:
             out = encoder.encode(plain)
-        sent.codec_ns += flow.clock() - started
-        outs.append(out)
+        if started is not None:
+            meter.spent(sent, started)
         if out is plain:
-            firsts.append(first & ~RSV1)
             if compressed or len(plain) >= encoder.threshold:
                 sent.skipped_incompressible += 1
             else:
                 sent.skipped_small += 1
-            return
-        firsts.append(first | RSV1)
-        sent.cached += encoder.hits - hits
-        sent.compressed += 1 - (encoder.hits - hits)
+            return first & ~RSV1, plain
+        hits = encoder.hits - hits
+        sent.cached += hits
+        sent.compressed += 1 - hits
         sent.codec_input += len(plain)
         sent.codec_output += len(out)
+        return first | RSV1, out
 
     def _send(self, firsts: list[int], plains: list[bytes], outs: list[bytes]) -> None:
         if outs:

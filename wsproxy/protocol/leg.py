@@ -232,6 +232,28 @@ class Leg:
             payload = data[start:at]
             yield first, frames.apply_mask(payload, data[start - 4 : start]) if masked else payload
 
+    def whole_message(self, data: bytes) -> tuple[int, bytes] | None:
+        """What `whole_messages` would yield for ``data``, if that is one message and nothing else; else None.
+
+        Nothing may have been fed that was not taken out again; what is returned need not be fed.
+        """
+        size = len(data)
+        if size < 2 or self._missing or self._at < len(self._input) or self._in_message or self._head:
+            return None
+        first, length, start = data[0], data[1] ^ self._masked, 2
+        if length > 125:
+            if length != 126 or size < 4:
+                return None
+            length, start = data[2] << 8 | data[3], 4
+            if length < 126:
+                return None
+        if self._masked:
+            start += 4
+        if start + length != size or first not in self._whole or length > self._largest or self.close_received:
+            return None
+        payload = data[start:]
+        return first, frames.apply_mask(payload, data[start - 4 : start]) if self._masked else payload
+
     def _piece(self, event: Message[str] | Message[bytes | bytearray]) -> Piece:
         tap = self._tap
         payload, tap.payload = tap.payload, b""
@@ -265,6 +287,10 @@ class Leg:
     def send_frame(self, opcode: int, rsv1: bool, payload: bytes, fin: bool) -> None:
         """Write one whole data frame; ``opcode`` is `frames.CONTINUATION` for all but a message's first."""
         first = opcode | (frames.FIN if fin else 0) | (frames.RSV1 if rsv1 else 0)
+        self._put(self._write_frame(first, payload))
+
+    def send_message(self, first: int, payload: bytes) -> None:
+        """Write one whole message as a frame that begins with the byte ``first``."""
         self._put(self._write_frame(first, payload))
 
     def send_messages(self, firsts: list[int], payloads: list[bytes]) -> None:

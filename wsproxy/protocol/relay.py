@@ -122,8 +122,25 @@ class Relay:
             except Violation as violation:
                 self._violated(side, violation, now)
                 return
-        self._legs[side].feed(data)
-        self.resume(side, now)
+        leg = self._legs[side]
+        if self.steady and self._lanes is not None and (message := leg.whole_message(data)) is not None:
+            self._carry(side, message, now)
+        else:
+            leg.feed(data)
+            self.resume(side, now)
+
+    def _carry(self, side: Side, message: tuple[int, bytes], now: float) -> None:
+        """`resume` for what was one whole message, in a steady tunnel."""
+        assert self._lanes is not None
+        try:
+            self._lanes[side].carry_one(*message)
+            if self._flows[side].pending or self._legs[side.other].outbox_bytes >= HIGH_WATER:
+                self._backlog[side] = True
+                self.steady = False
+            if self._toll is not None and side is Side.CLIENT:
+                self._toll.pay_messages(now)
+        except Violation as violation:
+            self._violated(side, violation, now)
 
     def resume(self, side: Side, now: float) -> None:
         """Go on with input of ``side`` that waited for room on the other side (`backlog`)."""

@@ -23,6 +23,7 @@ from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.flow import Counters, Flow
 from wsproxy.protocol.keepalive import TOKEN_BYTES, Spans, Watch
 from wsproxy.protocol.leg import Leg
+from wsproxy.protocol.meter import Meter
 from wsproxy.protocol.plan import Plan, choose_plan
 from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
@@ -32,6 +33,8 @@ from wsproxy.service.proxy import Proxy
 from wsproxy.settings.tree import LegCompression, Route, RouteLimits, Timeouts
 from wsproxy.telemetry.access_log import TunnelClosed, log_tunnel_closed
 from wsproxy.telemetry.counters import RouteCounters, Tallies
+
+_METER = Meter(time.thread_time_ns)
 
 Agreements = tuple[Agreement | None, Agreement | None]
 """Of the leg to the client and the leg to the upstream, indexed by `Side`."""
@@ -168,7 +171,7 @@ def _make_flows(route: Route, counters: RouteCounters, tallies: Tallies, agreeme
             encoder=_encoder(settings[source.other], outgoing, plan),
             limits=route.limits,
             counters=counted,
-            clock=time.thread_time_ns,
+            meter=_METER,
         )
 
     return _Flows(legs, (flow(Side.CLIENT, from_client), flow(Side.UPSTREAM, from_upstream)))
