@@ -5,13 +5,15 @@ Invariant: but for what is masked, reading the document gives the same tree agai
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from wsproxy.settings.load import Document
-from wsproxy.settings.problems import join
 from wsproxy.settings.tree import Settings
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 MASK = "***"
 """Stands for each value of a setting that is said to be secret (`about`)."""
@@ -45,9 +47,9 @@ def _table(table: Document, path: str) -> Iterator[str]:
     later: list[tuple[str, Any]] = []
     for key, value in table.items():
         if isinstance(value, dict) or _is_array_of_tables(value):
-            later.append((join(path, key), value))
+            later.append((f"{path}.{_key(key)}" if path else _key(key), value))
         else:
-            yield f"{join('', key)} = {_value(value)}"
+            yield f"{_key(key)} = {_value(value)}"
     for where, value in later:
         if isinstance(value, dict):
             yield f"\n[{where}]"
@@ -60,6 +62,10 @@ def _table(table: Document, path: str) -> Iterator[str]:
 
 def _is_array_of_tables(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _value(key)
 
 
 def _value(value: Any) -> str:
