@@ -196,6 +196,13 @@ CONTESTANTS: tuple[Contestant, ...] = (
         "wsproxy, no takeover", (), _wsproxy(_NO_TAKEOVER), tls=False, groups=frozenset({"broadcast", "sparse"})
     ),
     Contestant(
+        "wsproxy, no cache",
+        (),
+        _wsproxy(f"[routes.compression]\ncache_bytes = 0\n{_NO_TAKEOVER}"),
+        tls=False,
+        groups=frozenset({"broadcast"}),
+    ),
+    Contestant(
         "wsproxy, blind",
         (),
         _wsproxy('[routes.compression]\nmode = "passthrough"\nverify = false'),

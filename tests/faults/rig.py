@@ -17,6 +17,7 @@ from tests.faults.sockets import PLAN, FaultySocket, Plan, Trouble
 from wsproxy.errors import Side
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.transport import PlainTransport
+from wsproxy.service.heap import trim_heap
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.session import run_session
 from wsproxy.settings.load import load
@@ -94,7 +95,7 @@ class Rig:
         near, far = tcp_pair()
         async with listener, trio.open_nursery() as board:
             board.start_soon(self._proxy.switchboard.serve)
-            board.start_soon(self._proxy.switchboard.sweep)
+            board.start_soon(self._proxy.switchboard.sweep, trim_heap)
             board.start_soon(self._proxy.departures.serve)
             async with trio.open_nursery() as ends:
                 ends.start_soon(self._serve_upstream, listener)

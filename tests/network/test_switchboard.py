@@ -12,6 +12,7 @@ import trio.testing
 
 from tests.protocol.joined import KEPT, make_relay
 from wsproxy.errors import Side
+from wsproxy.network import quiet
 from wsproxy.network import switchboard as board_module
 from wsproxy.network.poller import READ, WRITE, Poller, SelectorsPoller, make_poller
 from wsproxy.network.switchboard import Switchboard, Tunnel
@@ -75,7 +76,9 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def with_board(test: Callable[[Switchboard, trio.Nursery], Awaitable[None]]) -> None:
+def with_board(
+    test: Callable[[Switchboard, trio.Nursery], Awaitable[None]], trim: Callable[[], None] = lambda: None
+) -> None:
     """Run ``test`` beside a serving board; afterwards no descriptor is left."""
 
     async def main() -> None:
@@ -83,7 +86,7 @@ def with_board(test: Callable[[Switchboard, trio.Nursery], Awaitable[None]]) -> 
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(board.serve)
-                nursery.start_soon(board.sweep)
+                nursery.start_soon(board.sweep, trim)
                 async with trio.open_nursery() as inner:
                     await test(board, inner)
                 nursery.cancel_scope.cancel()
@@ -224,6 +227,28 @@ class Faulty(Relay):
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
         raise RuntimeError("a bug")
+
+
+def test_quiet_tunnels_rest_and_their_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(quiet, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(quiet, "RESTS_WORTH_TRIMMING", 1)
+
+    async def test(board: Switchboard, nursery: trio.Nursery) -> None:
+        relay, _, _ = make_relay(KEPT, None)
+        rig = Rig(board, relay)
+        nursery.start_soon(rig.carry)
+        await rig.ends[Side.UPSTREAM].send(text_from_upstream(b"down"))
+        await rig.read_frame(Side.CLIENT)
+        encoder = relay._flows[Side.UPSTREAM].encoder
+        assert encoder is not None
+        await trimmed.wait()
+        assert encoder.memory == 0
+        for end in rig.ends:
+            end.close()
+
+    trimmed = trio.Event()
+    with_board(test, trimmed.set)
 
 
 def test_a_fault_in_one_relay_ends_that_tunnel_alone() -> None:

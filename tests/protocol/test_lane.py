@@ -73,7 +73,7 @@ def told(joined: Joined) -> object:
     tallies = [
         {name: getattr(tally, name) for name in FIELDS if name not in unsteady}
         # What the lane has whole, and so finds in the cache, the flow may get in pieces, which it compresses.
-        | {"compressed": tally.compressed + tally.cached, "cached": 0}
+        | {"compressed": tally.compressed + tally.cached, "cached": 0, "cached_bytes": 0}
         for pair in joined.tallies
         for tally in pair
     ]

@@ -41,9 +41,7 @@ class Recipe:
 class Cache:
     """The messages of one route.
 
-    :ivar hits: messages found.
-    :ivar hit_bytes: their payload.
-    :ivar held: bytes in memory.
+    :ivar held: bytes in memory, at most ``max_bytes``.
     """
 
     __slots__ = (
@@ -57,20 +55,18 @@ class Cache:
         "_turned",
         "_young",
         "_young_bytes",
-        "hit_bytes",
-        "hits",
+        "max_bytes",
         "resting",
     )
 
     def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self._half = max_bytes // 2
         self._young: dict[bytes, tuple[bytes, bytes]] = {}
         self._old: dict[bytes, tuple[bytes, bytes]] = {}
         self._young_bytes = self._old_bytes = 0
         self._now = self._turned = self._rests_until = 0.0
         self._looked = self._found = 0
-        self.hits = 0
-        self.hit_bytes = 0
         self.resting = False
 
     @property
@@ -98,8 +94,6 @@ class Cache:
         self._looked += 1
         if entry is not None and entry[0] == payload:
             self._found += 1
-            self.hits += 1
-            self.hit_bytes += len(payload)
             return entry[1]
         if self._looked >= _TRIAL:
             if self._found < _ENOUGH_HITS:

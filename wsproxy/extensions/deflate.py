@@ -57,7 +57,7 @@ class Encoder:
 
     :ivar threshold: bytes; the caller sends smaller messages as they are, and must decide so before it calls.
     :ivar verdicts: which other messages are better sent as they are; the caller asks before it calls.
-    :ivar hits: messages that the cache had.
+    :ivar hits: messages that the cache had; ``hit_bytes``: their payload.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Encoder:
         "_taken",
         "_total",
         "_window",
+        "hit_bytes",
         "hits",
         "threshold",
         "verdicts",
@@ -98,7 +99,7 @@ class Encoder:
         automatic = 0 if window.takeover else _WORTH_A_FRESH_WINDOW
         self.threshold = automatic if options.threshold is None else options.threshold
         self.verdicts = Verdicts()
-        self.hits = 0
+        self.hits = self.hit_bytes = 0
         self._shelf = None
         if shared_cache is not None and not window.takeover:
             recipe = Recipe(engine.name, self._level, window.bits, options.mem_level, options.strategy)
@@ -131,6 +132,7 @@ class Encoder:
             shelf.cache.keep(key, payload, compressed)
         else:
             self.hits += 1
+            self.hit_bytes += len(payload)
         return compressed
 
     def _compress(self, payload: bytes) -> bytes:
@@ -209,6 +211,13 @@ class Encoder:
             return 0
         used = Used(self._total + self._taken, max(self._largest, self._taken))
         return self._engine.compressor_bytes(self._level, self._window.bits, self._options.mem_level, used)
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that it may come to hold between messages, an estimate."""
+        if not self._window.takeover:
+            return 0
+        return self._engine.compressor_bytes(self._level, self._window.bits, self._options.mem_level)
 
     def _open(self) -> Compressor:
         # Without takeover a new object for each message, not one that is flushed fully: nothing stays between messages.

@@ -232,3 +232,8 @@ class Decoder:
             if self._stream is None
             else held + self._engine.decompressor_bytes(self._window.bits, Used(self._given, self._largest))
         )
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that it may come to hold between messages, an estimate."""
+        return self._size + self._engine.decompressor_bytes(self._window.bits) if self._window.takeover else 0

@@ -18,12 +18,14 @@ Invariants:
 
 import os
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
 from wsproxy.errors import ConnectionLost, Side
 from wsproxy.network.idle import take_turns, trios_descriptor
 from wsproxy.network.poller import BROKEN, LEFT, READ, WRITE, make_poller
+from wsproxy.network.quiet import Quiet
 from wsproxy.network.transport import Transport
 from wsproxy.protocol.keepalive import Lapse
 from wsproxy.protocol.relay import Relay
@@ -69,7 +71,7 @@ class _End:
 class Tunnel:
     """Two transports and the relay between them."""
 
-    __slots__ = ("ends", "failure", "moved", "over", "relay")
+    __slots__ = ("ends", "failure", "look_at", "moved", "over", "relay")
 
     def __init__(self, relay: Relay, client: Transport, upstream: Transport) -> None:
         self.relay = relay
@@ -79,6 +81,8 @@ class Tunnel:
         self.failure: Exception | None = None
         self.moved = 0.0
         """When the loop last served it."""
+        self.look_at = 0.0
+        """When to look next whether it is quiet."""
 
 
 class Switchboard:
@@ -322,8 +326,12 @@ class Switchboard:
 
     # --- time
 
-    async def sweep(self) -> None:
-        """End the tunnels whose deadline has passed, and lose the sides that take nothing, for ever."""
+    async def sweep(self, trim: Callable[[], None]) -> None:
+        """End the tunnels whose deadline has passed, lose the sides that take nothing, let quiet ones rest, for ever.
+
+        :param trim: gives freed memory back to the system; called when there is some.
+        """
+        quiet = Quiet(trim)
         while True:
             await trio.sleep(SWEEP_SECONDS)
             now = trio.current_time()
@@ -335,6 +343,7 @@ class Switchboard:
                 for end in tunnel.ends:
                     if end.open and end.wants & WRITE:
                         self._lose_if_stuck(end, now)
+            quiet.look(self._tunnels, now)
 
     def _look(self, tunnel: Tunnel, now: float) -> None:
         client, upstream = tunnel.ends

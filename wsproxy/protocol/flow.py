@@ -128,6 +128,13 @@ class Flow:
         self._wire = len(piece.payload)
         self._inflated(plain)
 
+    def rest(self) -> None:
+        """Give back what the codecs hold between messages."""
+        if self.decoder is not None:
+            self.decoder.release()
+        if self.encoder is not None:
+            self.encoder.release()
+
     def advance(self) -> None:
         """Go on with what `take` left pending.
 
@@ -257,6 +264,7 @@ class Flow:
         if self._deflating:
             cached = encoder.hits - self._hits
             sent.cached += cached
+            sent.cached_bytes += cached * self._size
             sent.compressed += 1 - cached
         elif self._small:
             sent.skipped_small += 1

@@ -110,7 +110,8 @@ class Lane:
         firsts, payloads = self._gather(messages)
         if not firsts:
             return 0
-        flow, sent, encode, hits = self._flow, self._flow.sent, encoder.encode, encoder.hits
+        flow, sent, encode = self._flow, self._flow.sent, encoder.encode
+        hits, hit_bytes = encoder.hits, encoder.hit_bytes
         started = flow.meter.clock()
         outs = [encode(payload) for payload in payloads]
         sent.codec_ns += flow.meter.clock() - started
@@ -129,6 +130,7 @@ class Lane:
         sent.skipped_small += small
         sent.skipped_incompressible += skipped - small
         sent.cached += encoder.hits - hits
+        sent.cached_bytes += encoder.hit_bytes - hit_bytes
         sent.compressed += len(payloads) - skipped - (encoder.hits - hits)
         sent.codec_input += taken
         sent.codec_output += given
@@ -198,7 +200,7 @@ class Lane:
         if encoder is None:
             sent.plain += 1
             return first & ~RSV1, plain
-        hits, meter = encoder.hits, flow.meter
+        hits, hit_bytes, meter = encoder.hits, encoder.hit_bytes, flow.meter
         meter.left -= 1
         started = meter.clock() if meter.left <= 0 else None
         if compressed:
@@ -216,6 +218,7 @@ class Lane:
             return first & ~RSV1, plain
         hits = encoder.hits - hits
         sent.cached += hits
+        sent.cached_bytes += encoder.hit_bytes - hit_bytes
         sent.compressed += 1 - hits
         sent.codec_input += len(plain)
         sent.codec_output += len(out)

@@ -102,6 +102,8 @@ class Relay:
         self._writable = [True, True]
         self._backlog = [False, False]
         self._draining = False
+        self._carried = 0
+        self._resting = True
         self._drain_code: int | None = None
         self.ending: Ending | None = None
         self.steady = True
@@ -151,6 +153,22 @@ class Relay:
             self.steady = self.ending is None and True not in self._backlog
         except Violation as violation:
             self._violated(side, violation, now)
+
+    def rest(self) -> bool:
+        """Give back what the next message can do without, if none was carried since the last call; whether it did.
+
+        Pings do not count: clients that keep a quiet connection alive are no reason to keep its codecs.
+        """
+        carried = sum(flow.received.text + flow.received.binary for flow in self._flows)
+        if carried != self._carried:
+            self._carried = carried
+            self._resting = False
+        elif not self._resting:
+            self._resting = True
+            for flow in self._flows:
+                flow.rest()
+            return True
+        return False
 
     def ended(self, side: Side, now: float) -> None:
         """``side`` ended its half of the connection in order. After its close frame it may still wait for ours."""

@@ -21,6 +21,7 @@ FIELDS = (
     "inflated",
     "passed",
     "plain",
+    "cached_bytes",
     "codec_input",
     "codec_output",
     "codec_ns",
@@ -42,8 +43,9 @@ class Tally:
     """The integers of one leg and direction.
 
     Messages by kind (``text`` to ``close``), application bytes (``payload_bytes``), bytes of whole frames
-    (``wire_bytes``), messages by what the codec did with them (``compressed`` to ``plain``), bytes into and out of
-    the codec and its CPU time in nanoseconds. The codec of a received direction inflates, that of a sent one deflates.
+    (``wire_bytes``), messages by what the codec did with them (``compressed`` to ``plain``), application bytes that the
+    cache had compressed (``cached_bytes``), bytes into and out of the codec and its CPU time in nanoseconds. The codec
+    of a received direction inflates, that of a sent one deflates.
     """
 
     __slots__ = FIELDS
@@ -62,6 +64,7 @@ class Tally:
     inflated: int
     passed: int
     plain: int
+    cached_bytes: int
     codec_input: int
     codec_output: int
     codec_ns: int

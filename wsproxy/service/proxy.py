@@ -10,6 +10,7 @@ from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.pools import Pool
 from wsproxy.network.departures import Departures
 from wsproxy.network.switchboard import Switchboard
+from wsproxy.service.codecs import Codecs
 from wsproxy.service.live import LiveTunnels
 from wsproxy.telemetry.counters import Counters
 
@@ -26,6 +27,8 @@ class Proxy:
     def __init__(self, generation: Generation, place: int = 0, serial: int = 1) -> None:
         self.generation = generation
         self.counters = Counters(generation.settings, _pools(generation), str(place))
+        self.codecs = Codecs(generation.settings)
+        self.counters.caches = self.codecs.caches
         self.switchboard = Switchboard()
         self.departures = Departures()
         self.tunnels = LiveTunnels(str(serial))
@@ -38,6 +41,8 @@ class Proxy:
     def adopt(self, generation: Generation) -> None:
         """Serve newcomers by ``generation``; what is under way keeps the one it began with."""
         self.generation = generation
+        self.codecs.adopt(generation.settings)
+        self.counters.caches = self.codecs.caches
         self.counters.adopt(generation.settings, _pools(generation))
 
     def drain_endpoint(self, url: str, draining: bool) -> bool:

@@ -13,6 +13,7 @@ from math import inf
 import trio
 
 from wsproxy.errors import Side
+from wsproxy.extensions.cache import Cache
 from wsproxy.extensions.deflate import Encoder
 from wsproxy.extensions.engines import choose, choose_to_decompress
 from wsproxy.extensions.inflate import Decoder
@@ -60,7 +61,7 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     route = opened.route
     counters = opened.counters
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
-    flows = _make_flows(route, counters, tallies, opened.agreements)
+    flows = _make_flows(route, counters, tallies, opened.agreements, proxy.codecs.cache(route))
     started = trio.current_time()
     relay = Relay(
         flows.legs,
@@ -90,7 +91,8 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     )
     proxy.tunnels.add(live)
     try:
-        await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))
+        with proxy.codecs.reserve(flows.codec_capacity()):
+            await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))
     finally:
         proxy.tunnels.discard(live)
         ending = relay.ending or Ending("proxy", ABNORMAL, "cut off")
@@ -141,11 +143,20 @@ class _Flows:
 
     def codec_memory(self) -> int:
         """Bytes that the tunnel's codecs hold now, estimated."""
+        return sum(codec.memory for codec in self._codecs())
+
+    def codec_capacity(self) -> int:
+        """Bytes that the tunnel's codecs may come to hold, estimated."""
+        return sum(codec.capacity for codec in self._codecs())
+
+    def _codecs(self) -> list[Decoder | Encoder]:
         codecs = [codec for flow in self.flows for codec in (flow.decoder, flow.encoder)]
-        return sum(codec.memory for codec in codecs if codec is not None)
+        return [codec for codec in codecs if codec is not None]
 
 
-def _make_flows(route: Route, counters: RouteCounters, tallies: Tallies, agreements: Agreements) -> _Flows:
+def _make_flows(
+    route: Route, counters: RouteCounters, tallies: Tallies, agreements: Agreements, cache: Cache | None
+) -> _Flows:
     client, upstream = agreements
     legs = (
         Leg(Side.CLIENT, route.limits, compressed=client is not None),
@@ -168,7 +179,8 @@ def _make_flows(route: Route, counters: RouteCounters, tallies: Tallies, agreeme
             sink=legs[source.other],
             plan=plan,
             decoder=_decoder(settings[source], incoming, plan, compression.verify),
-            encoder=_encoder(settings[source.other], outgoing, plan),
+            # Only what upstreams send goes to many.
+            encoder=_encoder(settings[source.other], outgoing, plan, cache if source is Side.UPSTREAM else None),
             limits=route.limits,
             counters=counted,
             meter=_METER,
@@ -183,7 +195,7 @@ def _decoder(settings: LegCompression, window: Window | None, plan: Plan, verify
     return Decoder(choose_to_decompress(settings.engine), window)
 
 
-def _encoder(settings: LegCompression, window: Window | None, plan: Plan) -> Encoder | None:
+def _encoder(settings: LegCompression, window: Window | None, plan: Plan, cache: Cache | None) -> Encoder | None:
     if window is None or plan is Plan.PASS:
         return None
-    return Encoder(choose(settings.engine, window.bits), window, settings.deflate_options)
+    return Encoder(choose(settings.engine, window.bits), window, settings.deflate_options, cache)

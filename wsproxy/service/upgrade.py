@@ -85,9 +85,8 @@ class Attempt:
             raise going_away()
         # All of one generation: the next one may come while this waits, and may not have this route.
         generation = proxy.generation
-        self.route = route = generation.router.match(
-            Wanted(opening.host, opening.target, request.headers, opening.subprotocols)
-        )
+        matched = generation.router.match(Wanted(opening.host, opening.target, request.headers, opening.subprotocols))
+        self.route = route = proxy.codecs.afford(matched)
         counters = proxy.counters.routes[route.name]
         self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
         check_origin(route, opening.origin)

@@ -17,6 +17,7 @@ from wsproxy.errors import ConnectionLost
 from wsproxy.gateway.endpoints import Instance
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.listen import ListeningSocket
+from wsproxy.service.heap import trim_heap
 from wsproxy.service.live import LiveTunnel
 from wsproxy.service.orders import Answer, CloseTunnels, CountTunnels, DrainEndpoint, ListTunnels, Order, TakeSnapshot
 from wsproxy.service.proxy import Proxy
@@ -30,6 +31,7 @@ CUT_SECONDS = 10.0
 _YOUNG_OBJECTS = 10_000
 """How many objects come before the collector looks among them. With Python's 700, collecting took a twelfth of the time
 of a worker that opened and closed tunnels."""
+_AGING_SECONDS = 1.0
 DOWN_CODE = 1001
 """For the tunnels of an endpoint that went down."""
 
@@ -56,8 +58,9 @@ class Worker:
         try:
             async with trio.open_nursery() as board:
                 board.start_soon(self.proxy.switchboard.serve)
-                board.start_soon(self.proxy.switchboard.sweep)
+                board.start_soon(self.proxy.switchboard.sweep, trim_heap)
                 board.start_soon(self.proxy.departures.serve)
+                board.start_soon(self._age_caches)
                 board.start_soon(self._look_after_pools)
                 async with trio.open_nursery() as self._nursery:
                     task_status.started()
@@ -95,6 +98,11 @@ class Worker:
                     sessions.start_soon(run_session, self.proxy, self._serves[number], transport)
         except ConnectionLost:
             return
+
+    async def _age_caches(self) -> None:
+        while True:
+            self.proxy.codecs.age(trio.current_time())
+            await trio.sleep(_AGING_SECONDS)
 
     async def _look_after_pools(self) -> None:
         """Those of the generation in force; each adopted one begins anew."""

@@ -118,8 +118,8 @@ class Compression:
     cache_bytes: int = field(
         default=4 * 1024 * 1024,
         metadata=about(
-            "Bytes of compressed messages that are kept, so that a message sent to many clients is compressed once. "
-            "Only agreements without takeover can share. 0: none.",
+            "Bytes of messages to clients that are kept for a second or two, in each worker, so that a message sent to "
+            "many is compressed once. Only agreements without takeover can share. 0: none.",
             minimum=0,
             maximum=MOST,
         ),

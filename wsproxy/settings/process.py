@@ -114,7 +114,8 @@ class WorkerLimits:
     codec_memory_bytes: int = field(
         default=0,
         metadata=about(
-            "Bytes that codec windows may hold; above it, compressors that can be dropped are. 0: no bound.",
+            "Bytes that the codecs of open tunnels may come to hold, in each worker. Agreements beyond it keep no "
+            "window between messages (no context takeover). 0: no bound.",
             minimum=0,
             maximum=MOST,
         ),

@@ -14,7 +14,7 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
@@ -22,6 +22,7 @@ from typing import Literal
 
 from wsproxy import __version__
 from wsproxy.errors import Side
+from wsproxy.extensions.cache import Cache
 from wsproxy.extensions.engines import available, choose, choose_to_decompress
 from wsproxy.extensions.permessage_deflate import NAME, Agreement
 from wsproxy.gateway.pools import Pool
@@ -252,6 +253,7 @@ class RouteCounters:
         snapshot.add(metrics.CODEC_INPUT_BYTES, (*leg, operation), total.codec_input)
         snapshot.add(metrics.CODEC_OUTPUT_BYTES, (*leg, operation), total.codec_output)
         snapshot.add(metrics.CODEC_CPU, (*leg, operation, self.engines[side][direction]), total.codec_ns / 1e9)
+        snapshot.add(metrics.CACHE_HIT_BYTES, leg, total.cached_bytes)
         if direction is Direction.RECEIVED:
             flow = (self.name, DESTINATIONS[side.other])
             snapshot.observe(metrics.MESSAGE_SIZE, flow, (*_by_bound(self.sizes[side.other]), total.payload_bytes))
@@ -262,6 +264,7 @@ class Counters:
 
     :ivar sessions_active: live client connections by listener.
     :ivar routes: of the configuration in force, by route name.
+    :ivar caches: whose bytes are shown as they are, by route name; not every route has one.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
     :ivar refused: connections that ended before a request could be read, by (listener, one of `REFUSALS`).
     :ivar draining: newcomers are turned away for good.
@@ -277,6 +280,7 @@ class Counters:
         self._worker = worker
         self._every: dict[tuple[str, str, Engines], RouteCounters] = {}
         self._build = (__version__, platform.python_version(), ",".join(available()))
+        self.caches: Mapping[str, Cache] = {}
         self.adopt(settings, pools)
 
     def adopt(self, settings: Settings, pools: Iterable[Pool]) -> None:
@@ -316,6 +320,9 @@ class Counters:
             for endpoint in pool.endpoints:
                 snapshot.add(metrics.ENDPOINT_CONNECTIONS, (pool.name, endpoint.url), pool.live(endpoint))
                 snapshot.add(metrics.ENDPOINT_UP, (pool.name, endpoint.url), pool.is_up(endpoint))
+        for name in self.routes:
+            cache = self.caches.get(name)
+            snapshot.add(metrics.CACHE_BYTES, (name,), cache.held if cache is not None else 0)
         for route in list(self._every.values()):
             await route.tell(snapshot, pause)
             await pause()

@@ -150,6 +150,16 @@ CODEC_MEMORY_BUDGET = Metric(
     "What the workers' codecs may hold together (limits.codec_memory_bytes of each); 0 without a bound.",
     "bytes",
 )
+CACHE_BYTES = Metric(
+    "wsproxy_cache_bytes", Kind.SUM, ("route",), "Bytes of recent messages that are kept compressed.", "bytes"
+)
+CACHE_HIT_BYTES = Metric(
+    "wsproxy_cache_hit_bytes_total",
+    Kind.COUNTER,
+    ("route", "leg"),
+    "Payload bytes found compressed in the cache.",
+    "bytes",
+)
 MESSAGE_SIZE = Metric(
     "wsproxy_message_size_bytes",
     Kind.HISTOGRAM,
@@ -233,6 +243,8 @@ CATALOGUE = (
     COMPRESSION_RATIO,
     CODEC_MEMORY,
     CODEC_MEMORY_BUDGET,
+    CACHE_BYTES,
+    CACHE_HIT_BYTES,
     MESSAGE_SIZE,
     TUNNEL_DURATION,
     CLOSES,

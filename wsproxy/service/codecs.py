@@ -1,0 +1,89 @@
+"""What the codecs of one worker's tunnels share: a cache for each route, and one budget of memory.
+
+Owns: both, and what they mean for a route. Must never import trio; whoever asks gives the time.
+Invariants: a cache belongs to one route alone; what was reserved is given back exactly once; a budget that is used up
+refuses nobody, but new agreements keep no windows and so hold nothing between messages.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from wsproxy.errors import Side
+from wsproxy.extensions.cache import Cache
+from wsproxy.extensions.engines import choose, choose_to_decompress
+from wsproxy.settings.compression import LegCompression
+from wsproxy.settings.routes import Route
+from wsproxy.settings.tree import Settings
+
+
+class Codecs:
+    """One worker's.
+
+    :ivar caches: by route name.
+    :ivar reserved: bytes that the codecs of its tunnels may come to hold, each once it is in full use.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.reserved = 0
+        self.caches: dict[str, Cache] = {}
+        self._budget = 0
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Serve newcomers by these settings; a route that keeps its name and its bound keeps its cache."""
+        self._budget = settings.limits.codec_memory_bytes
+        former, self.caches = self.caches, {}
+        for route in settings.routes:
+            most = route.compression.cache_bytes
+            if most:
+                kept = former.get(route.name)
+                self.caches[route.name] = kept if kept is not None and kept.max_bytes == most else Cache(most)
+
+    def cache(self, route: Route) -> Cache | None:
+        """What the route's tunnels share; None if it has none, or is not in force any more."""
+        return self.caches.get(route.name)
+
+    def age(self, now: float) -> None:
+        """Call it about once a second; ``now`` in seconds."""
+        for cache in self.caches.values():
+            cache.age(now)
+
+    def afford(self, route: Route) -> Route:
+        """The route as there is memory for it: without takeover if its agreements might not fit into the budget."""
+        compression = route.compression
+        if not self._budget or self.reserved + _most(compression.client, compression.upstream) <= self._budget:
+            return route
+        forgetful = replace(
+            compression, client=_forgetful(compression.client), upstream=_forgetful(compression.upstream)
+        )
+        return replace(route, compression=forgetful)
+
+    @contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """While a tunnel lives whose codecs may come to hold so many bytes."""
+        self.reserved += size
+        try:
+            yield
+        finally:
+            self.reserved -= size
+
+
+def _most(client: LegCompression, upstream: LegCompression) -> int:
+    """Bytes that one tunnel's codecs may come to hold."""
+    return sum(_leg_bytes(leg, side) for side, leg in ((Side.CLIENT, client), (Side.UPSTREAM, upstream)) if leg.enabled)
+
+
+def _leg_bytes(leg: LegCompression, side: Side) -> int:
+    ends = (leg.server_max_window_bits, leg.client_max_window_bits)
+    own, far = ends if side is Side.CLIENT else reversed(ends)
+    options = leg.deflate_options
+    engine = choose(leg.engine, own)
+    level = engine.default_level if options.level is None else options.level
+    held = engine.compressor_bytes(level, own, options.mem_level)
+    return held + choose_to_decompress(leg.engine).decompressor_bytes(far)
+
+
+def _forgetful(leg: LegCompression) -> LegCompression:
+    # An upstream that does not echo the demand keeps its window, and is put up with: nobody is turned away over memory.
+    return replace(leg, server_no_context_takeover=True, client_no_context_takeover=True, lenient=True)
