@@ -42,6 +42,11 @@ def echo(connection: ServerConnection) -> None:
         connection.send(message)
 
 
+def healthy(connection: ServerConnection, request: Request) -> Response | None:
+    """200 to a plain GET; WebSockets are welcome."""
+    return None if "Upgrade" in request.headers else connection.respond(200, "fine\n")
+
+
 @contextlib.contextmanager
 def upstream(
     conversation: Conversation = echo,

@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.client import ClientConnection
 from websockets.sync.server import ServerConnection
 
-from tests.endtoend.peers import Upstream, client, echo, upstream
+from tests.endtoend.peers import Upstream, client, echo, healthy, upstream
 from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, environment, started, wait_for
 from tests.endtoend.wire import raw_upstream
 
@@ -250,7 +250,12 @@ def test_plain_requests_eject_too() -> None:
 def test_probes_take_down_and_bring_up(mode: str) -> None:
     url = dead_url()
     port = int(url.rpartition(":")[2])
-    health = (f'health.mode = "{mode}"', "health.interval_seconds = 0.1", 'health.path = "/healthz"')
+    health = (
+        f'health.mode = "{mode}"',
+        "health.interval_seconds = 0.1",
+        "health.timeout_seconds = 10",
+        'health.path = "/healthz"',
+    )
     with configured(feed([url], *health)) as proxy:
         wait_for("it to be down", lambda: not up(proxy, url))
         answer = refused(proxy)
@@ -268,15 +273,10 @@ def test_probes_take_down_and_bring_up(mode: str) -> None:
         assert states == ["down", "up", "down"]
 
 
-def healthy(connection: ServerConnection, request: Request) -> Response | None:
-    """200 to a plain GET; WebSockets are welcome."""
-    return None if "Upgrade" in request.headers else connection.respond(200, "fine\n")
-
-
 def test_a_wrong_accept_key_is_no_websocket() -> None:
     """What answers 101 to anything, as a caching proxy might, counts as down by handshake and as up by TCP."""
     with raw_upstream() as raw:
-        health = ('health.mode = "websocket"', "health.interval_seconds = 60")
+        health = ('health.mode = "websocket"', "health.interval_seconds = 60", "health.timeout_seconds = 10")
         with configured(feed([raw.url], *health)) as proxy:
             wire, _ = raw.receive()
             wire.sock.sendall(
@@ -300,6 +300,7 @@ def test_tunnels_of_an_endpoint_that_went_down_are_closed_if_wished(closing: boo
     health = (
         'health.mode = "http"',
         "health.interval_seconds = 0.1",
+        "health.timeout_seconds = 10",
         "health.fall = 2",
         f"health.close_tunnels = {str(closing).lower()}",
     )

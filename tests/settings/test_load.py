@@ -520,7 +520,7 @@ def with_secret(text: str) -> str:
 @pytest.mark.parametrize("content", ["s3cret", "s3cret\n", "s3cret\r\n\n"])
 def test_a_string_may_hold_what_a_file_holds(tmp_path: Path, content: str) -> None:
     (tmp_path / "token").write_bytes(content.encode())
-    for text in (f"${{file:{tmp_path}/token}}", "${file:${CREDENTIALS_DIRECTORY}/token}"):
+    for text in (f"${{file:{tmp_path}/token}}", "${file:${CREDENTIALS_DIRECTORY:-/no}/token}"):
         settings = load(with_secret(text), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
         assert settings.routes[0].headers.set == {"Authorization": "Bearer s3cret"}
 

@@ -24,10 +24,9 @@ _NORMAL_CLOSURE = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 async def probe(group: Group, instance: Instance) -> str:
     """Ask as the upstream's ``health.mode`` says; what is wrong, or nothing if all is well."""
     health = group.pool.settings.health
-    seconds = min(health.timeout_seconds, health.interval_seconds)
-    with trio.move_on_after(seconds):
+    with trio.move_on_after(health.timeout_seconds):
         try:
-            transport = await reach(group, instance, seconds)
+            transport = await reach(group, instance, health.timeout_seconds)
         except Refused as refused:
             return str(refused.__cause__ or refused.detail)
         try:
@@ -40,7 +39,7 @@ async def probe(group: Group, instance: Instance) -> str:
             return str(error)
         finally:
             transport.close()
-    return f"no answer in {seconds:g} s"
+    return f"no answer in {health.timeout_seconds:g} s"
 
 
 async def _ask(upstream: Http1Connection, instance: Instance, path: str, websocket: bool) -> str:

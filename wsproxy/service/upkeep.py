@@ -7,7 +7,7 @@ Invariant: a look-up or a probe that fails ends nothing but itself.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -58,12 +58,16 @@ async def _look_up(pool: Pool, known: KnownEndpoint) -> None:
         await trio.sleep(pool.settings.resolve_seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Prober:
-    """The probes of one upstream."""
+    """The probes of one upstream.
+
+    :ivar under_way: instances whose last probe is not over; they get no second one meanwhile.
+    """
 
     group: Group
     went_down: WentDown
+    under_way: set[Instance] = field(default_factory=set)
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Every instance once in each interval, spread over it; all at once in the beginning, to know soon."""
@@ -75,12 +79,17 @@ class _Prober:
             instances = list(pool.instances())
             for number, instance in enumerate(instances):
                 await trio.sleep_until(started + spread * number / len(instances))
-                nursery.start_soon(self._probe, instance)
+                if instance not in self.under_way:
+                    self.under_way.add(instance)
+                    nursery.start_soon(self._probe, instance)
             await trio.sleep_until(started + interval)
             spread = interval
 
     async def _probe(self, instance: Instance) -> None:
-        problem = await probe(self.group, instance)
+        try:
+            problem = await probe(self.group, instance)
+        finally:
+            self.under_way.discard(instance)
         if not self.group.pool.probed(instance, not problem):
             return
         log_state(self.group.pool, instance, "down" if problem else "up", problem)

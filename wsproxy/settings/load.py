@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 _VARIABLE = re.compile(
     r"\$\$\{"
-    r"|\$\{file:(?P<file>([^${}]|\$\{[A-Za-z_][A-Za-z0-9_]*\})*)\}"
+    r"|\$\{file:(?P<file>([^${}]|\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^${}]*)?\})*)\}"
     r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^}]*))?\}"
     r"|\$\{"
 )
@@ -72,7 +72,7 @@ def interpolate(document: Document, environ: Mapping[str, str], problems: Proble
     """The document with ``${NAME}`` and ``${NAME:-default}`` in its strings replaced, in values and not in keys.
 
     As in a shell, the default stands in for a variable that is unset or empty. ``${file:/path}`` is what the file
-    holds, without line ends at its end; the path may hold ``${NAME}``. ``$${`` is a literal ``${``.
+    holds, without line ends at its end; the path may hold variables. ``$${`` is a literal ``${``.
     """
     return {key: _interpolate(value, join("", key), environ, problems) for key, value in document.items()}
 

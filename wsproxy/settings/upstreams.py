@@ -46,9 +46,7 @@ class Health:
     )
     timeout_seconds: float = field(
         default=2.0,
-        metadata=about(
-            "Seconds that a probe may take, never longer than `interval_seconds`.", minimum=0.01, maximum=DAY
-        ),
+        metadata=about("Seconds that a probe may take.", minimum=0.01, maximum=DAY),
     )
     rise: int = field(
         default=2, metadata=about("Good probes in a row that bring an endpoint up.", minimum=1, maximum=1000)
