@@ -132,6 +132,9 @@ def test_a_killed_worker_takes_only_its_own_tunnels_along(plain_upstream: peers.
             wait_for("two workers", lambda: len(children(proxy.pid)) == 2)
             wait_for("scrapes", lambda: len(scrapes) > 20)
         assert received(proxy) == sent
+        assert proxy.metric("wsproxy_worker_restarts_total", worker="0") == 1
+        assert proxy.metric("wsproxy_worker_restarts_total") == 1
+        wait_for("both of them serving", lambda: proxy.metric("wsproxy_workers") == 2)
         assert proxy.metric("wsproxy_tunnels_active") == len(clients) - len(doomed) + 20
         assert proxy.metric("wsproxy_tunnels_total") == len(clients) + 20
         assert victim not in children(proxy.pid)
@@ -332,3 +335,29 @@ def test_workers_by_flag_and_auto(plain_upstream: peers.Upstream) -> None:
     cores = len(os.sched_getaffinity(0))
     with started([*flags, "auto"]) as proxy:
         assert len(children(proxy.pid)) <= (cores if cores > 1 else 0)
+
+
+def test_a_worker_that_dies_again_and_again_is_given_more_and_more_time(plain_upstream: peers.Upstream) -> None:
+    """The other one serves meanwhile; and once it may live, it does."""
+    with configured(route("echo", plain_upstream.url), base=base()) as proxy:
+        deaths = 5
+        for number in range(deaths):
+            wait_for("a worker to kill", lambda: len(children(proxy.pid)) == 2)
+            os.kill(_pid_of_worker(proxy, 1), signal.SIGKILL)
+            wait_for("the word of it", lambda: ended(proxy) == number + 1)  # noqa: B023
+            with peers.client(proxy.url("/echo")) as client:
+                exchange(client, "served")
+        pauses = [float(line.rpartition("restart_in_seconds=")[2]) for line in proxy.lines if "worker ended" in line]
+        assert pauses == [0.1, 0.2, 0.5, 1.0, 2.0]
+        wait_for("both of them serving", lambda: proxy.metric("wsproxy_workers") == 2)
+        assert proxy.metric("wsproxy_worker_restarts_total", worker="1") == deaths
+
+
+def test_a_worker_that_hangs_is_no_obstacle_to_the_end(plain_upstream: peers.Upstream) -> None:
+    """It is killed soon after the grace, and nothing of it is left."""
+    with configured(route("echo", plain_upstream.url), base=base()) as proxy:
+        workers = children(proxy.pid)
+        os.kill(workers[0], signal.SIGSTOP)
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)

@@ -98,6 +98,7 @@ def scrape(counters: Counters, accept: str = "") -> str:
     lifecycle = Snapshot()
     for result in ("success", "failure"):
         lifecycle.add(metrics.RELOADS, (result,), 0)
+    lifecycle.add(metrics.WORKER_RESTARTS, ("0",), 0)
     lifecycle.add(metrics.LAST_RELOAD_SUCCESSFUL, (), 1)
     snapshot = merge([finished(counters.snapshot(at_once)), lifecycle])
     return b"".join(render(snapshot, accept)).decode()

@@ -43,6 +43,7 @@ class Place:
     :ivar last: what its worker has told last; empty before that.
     :ivar tunnels: how many tunnels it told of last.
     :ivar heard: when it last answered anything, on trio's clock.
+    :ivar restarts: workers that were started here after the first.
     :ivar silent: it has not answered for long.
     :ivar serving: it has taken on a generation and lives.
     :ivar exit_code: of the last worker, negative for a signal; None while one is there.
@@ -53,6 +54,7 @@ class Place:
         self.index = index
         self.last = Snapshot()
         self.tunnels = 0
+        self.restarts = 0
         self.heard = 0.0
         self.serving = False
         self.silent = False
@@ -127,6 +129,11 @@ class Place:
         for question in self._questions.values():
             question.answered.set()
         self._questions.clear()
+
+    def kill(self) -> None:
+        """End its process, if it is still there, without asking it."""
+        if self._process is not None:
+            self._process.kill()
 
     def tell(self, message: object) -> None:
         """Post a message, if somebody is there."""

@@ -33,6 +33,7 @@ from wsproxy.service.orders import (
 )
 from wsproxy.service.place import Place
 from wsproxy.settings.tree import Settings, Shutdown
+from wsproxy.telemetry import metrics
 from wsproxy.telemetry.snapshot import Snapshot, merge
 
 ANSWER_SECONDS = 1.0
@@ -109,6 +110,7 @@ class Supervisor:
                 return
             failures = 0 if trio.current_time() - started >= STEADY_SECONDS else failures + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+            place.restarts += 1
             told = {"worker": place.index, "reason": problem, "restart_in_seconds": delay}
             _LOGGER.error("worker ended", extra={"fields": told})
             with trio.move_on_after(delay):
@@ -122,13 +124,19 @@ class Supervisor:
                 await nursery.start(place.occupy, serial)
                 problem = await self._bring_up(place)
                 if problem:
-                    place.tell(Stop())
+                    await self._end(place)
                 else:
                     self._share_out()
                     begun.set()
         except* CannotStart as group:
             problem = str(group.exceptions[0])
         return problem or _how(place.exit_code)
+
+    async def _end(self, place: Place) -> None:
+        place.tell(Stop())
+        with trio.move_on_after(STOP_SECONDS):
+            await place.vacant.wait()
+        place.kill()
 
     async def _bring_up(self, place: Place) -> str:
         """Let a new worker serve by the configuration in force; gives what is wrong, or an empty text."""
@@ -199,7 +207,10 @@ class Supervisor:
     async def snapshot(self) -> Snapshot:
         """What all workers counted, living and dead."""
         await self.ask(TakeSnapshot())
-        return merge([self._retired, *[place.last for place in self._places]])
+        own = Snapshot()
+        for place in self._places:
+            own.add(metrics.WORKER_RESTARTS, (str(place.index),), place.restarts)
+        return merge([self._retired, *[place.last for place in self._places], own])
 
     async def _watch(self) -> None:
         """Know how full each worker is, and what it counted, for ever."""

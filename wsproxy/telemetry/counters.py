@@ -307,6 +307,7 @@ class Counters:
         """All of it as plain data. Two may be under way at the same time."""
         snapshot = Snapshot()
         snapshot.add(metrics.BUILD_INFO, self._build, 1)
+        snapshot.add(metrics.WORKERS, (), 1)
         snapshot.add(metrics.WORKER_CPU, (self._worker,), time.process_time())
         for listener, active in self.sessions_active.items():
             snapshot.add(metrics.SESSIONS_ACTIVE, (listener,), active)

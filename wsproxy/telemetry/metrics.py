@@ -66,6 +66,13 @@ WORKER_CPU = Metric(
     "Seconds of CPU that the worker in this place and its predecessors used, user and system.",
     "seconds",
 )
+WORKERS = Metric("wsproxy_workers", Kind.SUM, (), "Workers that serve now.")
+WORKER_RESTARTS = Metric(
+    "wsproxy_worker_restarts_total",
+    Kind.COUNTER,
+    ("worker",),
+    "Workers that ended although nobody told them to, and were started again; by their place.",
+)
 SESSIONS_ACTIVE = Metric(
     "wsproxy_sessions_active", Kind.SUM, ("listener",), "Client connections open now, tunnels or not."
 )
@@ -227,6 +234,8 @@ LAST_RELOAD_SUCCESSFUL = Metric(
 CATALOGUE = (
     BUILD_INFO,
     WORKER_CPU,
+    WORKERS,
+    WORKER_RESTARTS,
     SESSIONS_ACTIVE,
     TUNNELS_ACTIVE,
     TUNNELS,
