@@ -85,7 +85,7 @@ def test_of_a_websocket_handshake(before_bare: Proxy, module_bare: RawUpstream, 
     """Each leg's own headers are there whatever the client names; what it names of the others stays."""
     sent = {"Cookie": "a=1", "Origin": "https://a.example", "X-Hop": "1", "Keep-Alive": "1", "TE": "trailers"}
     asked, _ = _shake(before_bare, module_bare, sent | {"Connection": f"Upgrade, {named}"}, b"")
-    own = {"host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version"}
+    own = {"host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "traceparent"}
     names = [name for name, _ in asked.headers]
     assert sorted(names) == sorted(own | ({"cookie", "origin", "x-hop"} - {named.lower()}))
     assert asked.all("connection") == ["Upgrade"]

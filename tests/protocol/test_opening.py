@@ -13,6 +13,7 @@ from websockets.uri import parse_uri
 from wsproxy.errors import Refused
 from wsproxy.protocol import opening
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 GOOD = [
     ("Host", "feed.test"),
@@ -62,6 +63,7 @@ def test_a_whole_request() -> None:
                 ("sec-websocket-extensions", "x-other"),
                 ("Sec-WebSocket-Protocol", "v1"),
                 ("Authorization", "Bearer x"),
+                ("traceparent", TRACEPARENT),
                 ("Content-Length", "0"),
             ],
             target="/feed?token=1",
@@ -74,7 +76,13 @@ def test_a_whole_request() -> None:
         origin=b"https://app.test",
         subprotocols=(b"chat", b"v2", b"v1"),
         extensions=(b"permessage-deflate; client_max_window_bits", b"x-other"),
-        headers=((b"Origin", b"https://app.test"), (b"Cookie", b"a=b"), (b"Authorization", b"Bearer x")),
+        headers=(
+            (b"Origin", b"https://app.test"),
+            (b"Cookie", b"a=b"),
+            (b"Authorization", b"Bearer x"),
+            (b"traceparent", TRACEPARENT.encode()),
+        ),
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
     )
 
 
@@ -140,6 +148,7 @@ def test_our_request_carries_only_what_crosses() -> None:
         ("Sec-WebSocket-Protocol", "chat"),
         ("Connection", "X-Hop"),
         ("X-Hop", "1"),
+        ("traceparent", TRACEPARENT),
     )
     asked = opening.upstream_request(client, b"/base", b"x-offer; a=1")
     sent, key = asked.event(), asked.key
@@ -154,6 +163,7 @@ def test_our_request_carries_only_what_crosses() -> None:
         (b"Sec-WebSocket-Protocol", b"chat"),
         (b"Sec-WebSocket-Extensions", b"x-offer; a=1"),
         (b"Origin", b"https://app.test"),
+        (b"traceparent", TRACEPARENT.encode()),
     ]
     assert len(base64.b64decode(key)) == 16
     assert key != KEY.encode()

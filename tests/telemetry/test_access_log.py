@@ -27,6 +27,7 @@ from wsproxy.telemetry.access_log import (
     log_tunnel_closed,
 )
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 Written = Callable[[], str]
 
 
@@ -82,6 +83,7 @@ def closed() -> TunnelClosed:
         initiator="client",
         code=1000,
         reason="bye",
+        trace_id=TRACE,
     )
 
 
@@ -94,6 +96,7 @@ def refused() -> HandshakeRefused:
         status=404,
         result="no_route",
         detail="no route",
+        trace_id=TRACE,
     )
 
 
@@ -126,6 +129,7 @@ def test_a_closed_tunnel_in_words(text: Written) -> None:
         "initiator=client",
         "code=1000",
         "reason=bye",
+        f"trace_id={TRACE}",
     ]
 
 
@@ -156,7 +160,8 @@ def test_a_refused_handshake_without_its_query(text: Written) -> None:
     line = text()
     assert line.endswith(
         "refused client=192.0.2.7:51000 route=- host=a.example path=/feed/x status=404 result=no_route "
-        'detail="no route" cause=-\n'
+        'detail="no route" cause=- '
+        f"trace_id={TRACE}\n"
     )
 
 
@@ -164,6 +169,15 @@ def test_a_refused_handshake_without_its_query(text: Written) -> None:
 def test_what_follows_the_path_is_not_logged(text: Written, target: str) -> None:
     log_handshake_refused(replace(refused(), target=target))
     assert "secret" not in text()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_query_is_written_where_it_is_asked_for(form: str) -> None:
+    logged = "log_handshake_refused(HandshakeRefused('a', None, 'h', '/feed?token=a b\\n', 404, 'no_route', 'd'))"
+    for query, told in ((False, False), (True, True)):
+        done = run_logging(f"set_up_logging(Log(format={form!r}, query={query}))\n{logged}\n")
+        assert ("token=a b" in done.stderr) is told
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_ready_has_the_bound_addresses(text: Written) -> None:
@@ -196,7 +210,7 @@ FORGED = [
 @pytest.mark.parametrize(("reason", "word"), FORGED)
 def test_a_reason_cannot_leave_its_word(text: Written, reason: str, word: str) -> None:
     log_tunnel_closed(replace(closed(), reason=reason))
-    assert text().endswith(f" {word}\n")
+    assert text().endswith(f" {word} trace_id={TRACE}\n")
 
 
 OUTSIDE = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
@@ -233,10 +247,19 @@ def test_an_exception_stays_on_its_line(formatter: logging.Formatter) -> None:
     assert "ValueError: two\\nlines" in line
 
 
+IMPORTS = "import logging\nfrom wsproxy.settings.tree import Log\nfrom wsproxy.telemetry.access_log import *\n"
+
+
 def run_logging(program: str) -> subprocess.CompletedProcess[str]:
     """Set-up belongs to a process, so it is tried in one of its own."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import logging\nfrom wsproxy.telemetry.access_log import *\n{program}"],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            f"{IMPORTS}{program}",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -246,7 +269,7 @@ def run_logging(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_set_up_writes_every_librarys_records_to_stderr_in_one_form() -> None:
     done = run_logging(
-        "set_up_logging('json', 'warning')\n"
+        "set_up_logging(Log(format='json', level='warning'))\n"
         "logging.getLogger('other').warning('%s told', 'something')\n"
         "log_ready(['127.0.0.1:1'], None)\n"
     )
@@ -255,5 +278,5 @@ def test_set_up_writes_every_librarys_records_to_stderr_in_one_form() -> None:
 
 
 def test_set_up_at_info_shows_ready() -> None:
-    done = run_logging("set_up_logging('text', 'info')\nlog_ready(['127.0.0.1:1'], None)\n")
+    done = run_logging("set_up_logging(Log())\nlog_ready(['127.0.0.1:1'], None)\n")
     assert done.stderr.endswith("info ready listen=127.0.0.1:1 metrics=-\n")

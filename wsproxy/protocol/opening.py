@@ -27,6 +27,7 @@ from wsproxy.protocol.http1 import (
     elements,
     join_target,
 )
+from wsproxy.protocol.trace import traced
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -67,7 +68,8 @@ class ClientRequest:
     :ivar origin: the value of Origin, which only browsers send; None without one.
     :ivar subprotocols: as offered, in order of preference.
     :ivar extensions: the values of all Sec-WebSocket-Extensions headers, in order, not parsed.
-    :ivar headers: everything else that crosses to the upstream, Origin included.
+    :ivar headers: everything else that crosses to the upstream, Origin included, and always a traceparent.
+    :ivar trace_id: of that traceparent.
     """
 
     target: bytes
@@ -77,6 +79,7 @@ class ClientRequest:
     subprotocols: tuple[bytes, ...]
     extensions: tuple[bytes, ...]
     headers: tuple[tuple[bytes, bytes], ...]
+    trace_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ def check_request(request: RequestHead) -> ClientRequest:
     if b"sec-websocket-accept" in fields:
         raise _bad_request("Sec-WebSocket-Accept is for answers")
     place = destination(request)
+    headers, trace_id = traced(_crossing(request.headers, options))
     return ClientRequest(
         target=place.target,
         host=place.host,
@@ -174,7 +178,8 @@ def check_request(request: RequestHead) -> ClientRequest:
         origin=_single(fields, b"origin"),
         subprotocols=_subprotocols(fields),
         extensions=tuple(fields.get(b"sec-websocket-extensions", ())),
-        headers=_crossing(request.headers, options),
+        headers=headers,
+        trace_id=trace_id,
     )
 
 

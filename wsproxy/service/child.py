@@ -115,7 +115,7 @@ class _Child:
         assert self._prepared is not None
         generation, sockets = self._prepared
         self._prepared = None
-        set_up_logging(generation.settings.log.format, generation.settings.log.level)
+        set_up_logging(generation.settings.log)
         self._shutdown = generation.settings.shutdown
         if self._worker is None:
             self._worker = Worker(generation, self._place, self._serial)

@@ -53,7 +53,7 @@ def run(settings: Settings, read_settings: ReadSettings) -> None:
     :raises CannotStart: an address cannot be listened on, or a file that the settings name cannot be used.
     :raises BadUsage: an engine that the settings name is not installed.
     """
-    set_up_logging(settings.log.format, settings.log.level)
+    set_up_logging(settings.log)
     workers = available_cores() if settings.workers == "auto" else settings.workers
     listeners = Listeners(0 if workers == 1 else workers)
     trio.run(Lifecycle(settings, read_settings, listeners, _crew(listeners, workers)).run)
@@ -212,7 +212,7 @@ class Lifecycle:
         else:
             self._reloaded(successful=True)
             former, self.settings = self.settings, settings
-            set_up_logging(settings.log.format, settings.log.level)
+            set_up_logging(settings.log)
             _LOGGER.info("reloaded", extra={"fields": {"listen": self._listeners.addresses()}})
             if waiting := _waiting_for_restart(former, settings):
                 _LOGGER.warning("a restart is needed", extra={"fields": {"settings": waiting}})

@@ -139,6 +139,7 @@ class _Session:
                 result=refused.result,
                 detail=refused.detail,
                 cause=_why(refused),
+                trace_id=attempt.trace_id if attempt is not None else None,
             )
         )
 

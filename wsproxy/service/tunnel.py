@@ -54,6 +54,7 @@ class Opened:
     client: Http1Connection
     upstream: Http1Connection
     agreements: Agreements
+    trace_id: str
 
 
 async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
@@ -112,6 +113,7 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
                 initiator=ending.initiator,
                 code=code,
                 reason=ending.reason,
+                trace_id=opened.trace_id,
             )
         )
 

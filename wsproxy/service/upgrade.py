@@ -64,12 +64,17 @@ class _Asked:
 
 
 class Attempt:
-    """One client's request for a tunnel. ``route`` is set once it is known, for whoever counts the outcome."""
+    """One client's request for a tunnel.
+
+    :ivar route: set once it is known, for whoever counts the outcome.
+    :ivar trace_id: likewise, for whoever logs it.
+    """
 
     def __init__(self, proxy: Proxy, client: Http1Connection) -> None:
         self._proxy = proxy
         self._client = client
         self.route: Route | None = None
+        self.trace_id: str | None = None
 
     async def run(self, request: RequestHead) -> None:
         """Answer ``request`` and, if that is a 101, carry the tunnel to its end.
@@ -81,6 +86,7 @@ class Attempt:
         """
         proxy = self._proxy
         opening = check_request(request)
+        self.trace_id = opening.trace_id
         if proxy.draining:
             raise going_away()
         # All of one generation: the next one may come while this waits, and may not have this route.
@@ -143,6 +149,7 @@ class Attempt:
                     status=response.status_code,
                     result="rejected_by_upstream",
                     detail="the upstream's own answer",
+                    trace_id=opening.trace_id,
                 )
             )
             await relay_refusal(self._client, upstream.http, response, route.timeouts.handshake_seconds)
@@ -161,7 +168,7 @@ class Attempt:
         await self._client.answer_handshake(client_response(opening, answer, item), route.timeouts.handshake_seconds)
         self._count("accepted")
         agreements = (settled[0] if settled else None, upstream_agreement)
-        opened = Opened(route, counters, upstream.instance, self._client, upstream.http, agreements)
+        opened = Opened(route, counters, upstream.instance, self._client, upstream.http, agreements, opening.trace_id)
         await run_tunnel(self._proxy, opened)
 
     def _count(self, result: str) -> None:

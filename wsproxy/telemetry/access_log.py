@@ -5,7 +5,7 @@ or prometheus_client.
 Invariants
 * A record is one line of printable ASCII, whatever clients and upstreams put into it: nobody can forge a line or talk
   to a terminal.
-* No query string, cookie or header but Host is ever logged.
+* No cookie or header but Host is ever logged, and no query string unless `log.query` asks for it.
 * The strings that come from outside are cut to a bounded length.
 """
 
@@ -21,7 +21,7 @@ from wsproxy.errors import Side
 from wsproxy.extensions.permessage_deflate import NAME, Agreement, Window
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Direction
-from wsproxy.settings.tree import LogFormat, LogLevel
+from wsproxy.settings.tree import Log
 from wsproxy.telemetry.counters import Initiator, Tallies
 
 Value = str | int | float | list[str] | None
@@ -53,6 +53,7 @@ class TunnelClosed:
     initiator: Initiator
     code: int | None
     reason: str
+    trace_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class HandshakeRefused:
     """What the line of a refused opening handshake tells.
 
     :ivar route: None where no route was found.
-    :ivar target: the request target; what follows the path is not logged.
+    :ivar target: the request target; what follows the path is a field of its own, which `log.query` lets be written.
     :ivar result: the ``result`` label of ``wsproxy_handshakes_total``.
     """
 
@@ -73,6 +74,8 @@ class HandshakeRefused:
     detail: str
     cause: str = ""
     """Why, in the words of what failed; empty if nothing is known. For the operator, never for the client."""
+    trace_id: str | None = None
+    """None where the request was no handshake that could be read."""
 
 
 def log_tunnel_closed(closed: TunnelClosed) -> None:
@@ -107,21 +110,25 @@ def log_tunnel_closed(closed: TunnelClosed) -> None:
         "initiator": closed.initiator,
         "code": closed.code,
         "reason": _cut(closed.reason),
+        "trace_id": closed.trace_id,
     }
     _write("closed", fields)
 
 
 def log_handshake_refused(refused: HandshakeRefused) -> None:
     """Write the line of a refused handshake."""
+    path, _, query = refused.target.partition("?")
     fields: dict[str, Value] = {
         "client": refused.client,
         "route": refused.route,
         "host": _cut(refused.host),
-        "path": _cut(re.split("[?#]", refused.target, maxsplit=1)[0]),
+        "path": _cut(path.partition("#")[0]),
+        "query": _cut(query),
         "status": refused.status,
         "result": refused.result,
         "detail": _cut(refused.detail),
         "cause": _cut(refused.cause) or None,
+        "trace_id": refused.trace_id,
     }
     _write("refused", fields)
 
@@ -131,42 +138,52 @@ def log_ready(listen: list[str], metrics: str | None) -> None:
     _write("ready", {"listen": listen, "metrics": metrics})
 
 
-def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:
-    """Send the records of every library to stderr in one form. Call once, before anything logs."""
+def set_up_logging(log: Log) -> None:
+    """Send the records of every library to stderr in one form. Before anything logs, and again after a reload."""
     lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(JsonLines() if log_format == "json" else TextLines())
-    logging.basicConfig(handlers=[lines], level=level.upper(), force=True)
+    lines.setFormatter(JsonLines(log.query) if log.format == "json" else TextLines(log.query))
+    logging.basicConfig(handlers=[lines], level=log.level.upper(), force=True)
 
 
-class TextLines(logging.Formatter):
+class _Lines(logging.Formatter):
+    """What both forms have in common.
+
+    :param query: write the query of a request's target, which often holds a token.
+    """
+
+    def __init__(self, query: bool = False) -> None:
+        super().__init__()
+        self._query = query
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Value]:
+        """The event's own fields, an exception among them."""
+        fields: dict[str, Value] = dict(record.__dict__.get("fields", {}))
+        if not self._query:
+            fields.pop("query", None)
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return fields
+
+
+class TextLines(_Lines):
     """``2026-01-31T12:00:00.000Z info ready listen=127.0.0.1:8080``: words, quoted where they need it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {**_fields_of(record), **_exception_of(record)}
-        words = [f"{key}={_text(value)}" for key, value in fields.items()]
+        words = [f"{key}={_text(value)}" for key, value in self.fields(record).items()]
         event = record.getMessage()
         return " ".join([_time_of(record), record.levelname.lower(), _escape(event), *words])
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(_Lines):
     """One JSON object a line: time, level, event, and the event's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         head = {"time": _time_of(record), "level": record.levelname.lower(), "event": record.getMessage()}
-        return _ascii({**head, **_fields_of(record), **_exception_of(record)})
+        return _ascii({**head, **self.fields(record)})
 
 
 def _write(event: str, fields: Mapping[str, Value]) -> None:
     _LOGGER.info(event, extra={"fields": fields})
-
-
-def _fields_of(record: logging.LogRecord) -> Mapping[str, Value]:
-    fields: Mapping[str, Value] = record.__dict__.get("fields", {})
-    return fields
-
-
-def _exception_of(record: logging.LogRecord) -> Mapping[str, Value]:
-    return {"exception": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
 
 
 def _time_of(record: logging.LogRecord) -> str:
