@@ -34,7 +34,7 @@ async def session(transport: Transport, pool: Pool, head_seconds: float) -> None
     """Requests of one client, one after the other, all to one pool."""
 
     async def open_upstream() -> UpstreamConnection:
-        return await Attempts(Group(pool, None, ""), "127.0.0.1", Timeouts()).connect()
+        return await Attempts(Group(pool, None, "", "off"), "127.0.0.1", Timeouts()).connect()
 
     client = Http1Connection(transport, h11.SERVER)
     forwarder = Forwarder(client)

@@ -23,8 +23,10 @@ UpstreamTls = ssl.SSLContext
 _BACKLOG_PAUSE_SECONDS = 0.01
 
 
-async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, timeout_seconds: float) -> Transport:
-    """Connect, TLS included, within ``timeout_seconds``.
+async def dial(
+    endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, timeout_seconds: float, preamble: bytes = b""
+) -> Transport:
+    """Connect, TLS included, within ``timeout_seconds``; ``preamble`` goes first, also before TLS.
 
     ``tls`` is needed for an endpoint with TLS only; ``server_name`` is what its certificate must be for, the
     endpoint's host if empty. Raises Refused: 504 on timeout, 503 when this process is out of descriptors, else 502.
@@ -34,9 +36,11 @@ async def dial(endpoint: Endpoint, tls: UpstreamTls | None, server_name: str, ti
         if endpoint.unix_path is None and (place := _literal(endpoint.host, endpoint.port)) is not None:
             begun = _begin(*place)
             if not endpoint.tls and _is_connected(begun):
-                return PlainTransport(begun, address_text(place[1]))
+                transport = PlainTransport(begun, address_text(place[1]))
+                transport.write_now(preamble)
+                return transport
         with trio.move_on_after(timeout_seconds):
-            return await _connect(endpoint, begun, tls, server_name or endpoint.host)
+            return await _connect(endpoint, begun, tls, server_name or endpoint.host, preamble)
     except (OSError, UnicodeError, ConnectionLost) as error:
         if _is_exhaustion(error):
             raise Refused(503, "limited", "too many connections", ((b"Retry-After", b"1"),)) from error
@@ -54,7 +58,7 @@ def _is_exhaustion(error: BaseException | None) -> bool:
 
 
 async def _connect(
-    endpoint: Endpoint, begun: socket.socket | None, tls: UpstreamTls | None, server_name: str
+    endpoint: Endpoint, begun: socket.socket | None, tls: UpstreamTls | None, server_name: str, preamble: bytes
 ) -> Transport:
     """``begun``: a socket that connects to the endpoint already."""
     if begun is not None:
@@ -63,21 +67,29 @@ async def _connect(
         sock = await _connect_unix(endpoint.unix_path)
     else:
         sock = await _connect_tcp(endpoint)
-    if not endpoint.tls:
-        return PlainTransport(sock)
-    if tls is None:
-        raise ValueError(f"{endpoint.url} needs a TLS context")
+    plain = PlainTransport(sock)
     try:
-        transport = TlsTransport(sock, tls, server_name=server_name)
+        if preamble:
+            await plain.send_all(preamble)
+        if not endpoint.tls:
+            return plain
+        if tls is None:
+            raise ValueError(f"{endpoint.url} needs a TLS context")
+    except BaseException:
+        plain.close()
+        raise
+    sock = plain.detach()
+    try:
+        secure = TlsTransport(sock, tls, server_name=server_name, peer=plain.peer)
     except ValueError as error:
         sock.close()
         raise ConnectionLost(f"TLS: {error}") from error
     try:
-        await transport.do_handshake()
+        await secure.do_handshake()
     except BaseException:
-        transport.close()
+        secure.close()
         raise
-    return transport
+    return secure
 
 
 @lru_cache(maxsize=1024)

@@ -24,9 +24,12 @@ pile up unsent (a flood of KeyUpdates from an end that does not read)."""
 
 
 class TlsTransport(Transport):
-    """TLS over memory BIOs. `do_handshake` comes first."""
+    """TLS over memory BIOs. `do_handshake` comes first.
 
-    __slots__ = ("_incoming", "_input_ended", "_notified", "_outgoing", "_plain", "_tls")
+    :ivar heard: the far end has sent something.
+    """
+
+    __slots__ = ("_incoming", "_input_ended", "_notified", "_outgoing", "_plain", "_tls", "heard")
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class TlsTransport(Transport):
         self._plain = NOTHING
         self._input_ended = False
         self._notified = False
+        self.heard = False
         self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name)
 
     async def do_handshake(self) -> None:
@@ -109,6 +113,7 @@ class TlsTransport(Transport):
 
     def _feed(self, data: bytes) -> None:
         if data:
+            self.heard = True
             self._incoming.write(data)
         else:
             self._incoming.write_eof()

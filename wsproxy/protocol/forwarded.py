@@ -12,12 +12,17 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+import h11
 
 from wsproxy.protocol.http1 import HeaderList, Headers
-from wsproxy.protocol.proxy_protocol import Place
+from wsproxy.protocol.proxy_protocol import Place, encode
 
 UNIX = "unix"
 """The address of whoever connects to a Unix socket, in `trusted_proxies` and where clients are told apart."""
+
+SentVersion = Literal["off", "v1", "v2"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Pairs = Iterable[tuple[bytes, bytes]]
@@ -134,6 +139,18 @@ class Introduction:
                 return nearest
         return nearest
 
+    def preamble(self, version: SentVersion, requester: Requester) -> bytes:
+        """What an upstream that wants the PROXY protocol gets first."""
+        if version == "off":
+            return b""
+        source, destination = self._arrival.source, self._arrival.destination
+        if requester.address != self._arrival.address:
+            source = (requester.address, 0)
+        if isinstance(source, tuple) and not isinstance(destination, tuple):
+            # It came through a Unix socket to us; the source is worth telling all the same.
+            destination = ("::" if ":" in source[0] else "0.0.0.0", 0)
+        return encode(version, source, destination)
+
     def introduce(self, host: bytes, headers: Sequence[tuple[bytes, bytes]]) -> HeaderList:
         """``headers`` of a request to ``host`` as they go to an upstream; names keep their case and their order."""
         kept: HeaderList = []
@@ -188,6 +205,13 @@ class HeaderChanges:
         if not self._gone:
             return headers
         return [(raw, value) for raw, value in headers if raw.lower() not in self._gone] + self._set
+
+
+def introduced(introduction: Introduction, changes: HeaderChanges, head: h11.Request) -> h11.Request:
+    """A plain HTTP request's head for an upstream, its Host first, with what it is to be told."""
+    (_, host), *others = head.headers.raw_items()
+    headers = changes.apply(introduction.introduce(host, others))
+    return h11.Request(method=head.method, target=head.target, headers=[(b"Host", changes.host(host)), *headers])
 
 
 def _parse(literal: str) -> _Address:

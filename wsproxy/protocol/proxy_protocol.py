@@ -161,10 +161,12 @@ def _unix(field: bytes) -> str:
 def encode(version: Literal["v1", "v2"], source: Place, destination: Place) -> bytes:
     """A header that tells an upstream of a connection from ``source`` to ``destination``.
 
-    Where these are not two IP addresses it says that they are unknown; IPv4 beside IPv6 is written as mapped IPv6.
+    Where these are not two IP addresses it says that they are unknown; IPv4 beside IPv6 is written as mapped IPv6. No
+    source: the connection is our own.
     """
     if not (isinstance(source, tuple) and isinstance(destination, tuple)):
-        return b"PROXY UNKNOWN\r\n" if version == "v1" else SIGNATURE + bytes([_PROXY, _UNSPEC, 0, 0])
+        command = _LOCAL if source is None else _PROXY
+        return b"PROXY UNKNOWN\r\n" if version == "v1" else SIGNATURE + bytes([command, _UNSPEC, 0, 0])
     addresses = [ipaddress.ip_address(place[0].partition("%")[0]) for place in (source, destination)]
     if addresses[0].version != addresses[1].version:
         addresses = [

@@ -30,13 +30,15 @@ class UpstreamConnection:
     """An open connection and its place in a pool.
 
     :ivar http: HTTP/1.1 on it, in the client role.
+    :ivar preamble: what it began with.
     """
 
-    __slots__ = ("_closed", "http", "instance", "pool")
+    __slots__ = ("_closed", "http", "instance", "pool", "preamble")
 
-    def __init__(self, pool: Pool, instance: Instance, transport: Transport) -> None:
+    def __init__(self, pool: Pool, instance: Instance, transport: Transport, preamble: bytes = b"") -> None:
         """The place has been taken already."""
         self.pool = pool
+        self.preamble = preamble
         self.instance = instance
         self.http = Http1Connection(transport, h11.CLIENT)
         self._closed = False
@@ -72,8 +74,13 @@ class UpstreamConnection:
 class Attempts:
     """The instances that are tried for one request, each once."""
 
-    def __init__(self, group: Group, client: str, timeouts: Timeouts) -> None:
-        """``client`` is the client's address; ``timeouts.connect_seconds`` bounds each attempt."""
+    def __init__(self, group: Group, client: str, timeouts: Timeouts, preamble: bytes = b"") -> None:
+        """
+        :param client: the client's address.
+        :param timeouts: whose ``connect_seconds`` bounds each attempt.
+        :param preamble: what each connection begins with.
+        """
+        self._preamble = preamble
         self._group = group
         self._client = client
         self._timeouts = timeouts
@@ -93,7 +100,7 @@ class Attempts:
                 break
             self._tried.append(instance)
             try:
-                transport = await reach(self._group, instance, self._timeouts.connect_seconds)
+                transport = await reach(self._group, instance, self._timeouts.connect_seconds, self._preamble)
             except BaseException as error:
                 pool.give_back(instance)
                 if not isinstance(error, Refused) or error.result == "limited":
@@ -102,7 +109,7 @@ class Attempts:
                 self._last = error
             else:
                 transport.write_stall_seconds = self._timeouts.write_stall_seconds
-                return UpstreamConnection(pool, instance, transport)
+                return UpstreamConnection(pool, instance, transport, self._preamble)
         raise self._last
 
     def failed(self, upstream: UpstreamConnection, refused: Refused) -> None:
@@ -112,16 +119,11 @@ class Attempts:
         self._last = refused
 
 
-async def reach(group: Group, instance: Instance, timeout_seconds: float) -> Transport:
+async def reach(group: Group, instance: Instance, timeout_seconds: float, preamble: bytes) -> Transport:
     """Dial an instance, as `dial` does."""
     endpoint = instance.endpoint
     place = endpoint if instance.address is None else replace(endpoint, host=instance.address)
-    return await dial(place, group.tls, group.server_name or endpoint.host, timeout_seconds)
-
-
-def client_address(transport: Transport) -> str:
-    """The address at the other end, without its port."""
-    return transport.peer.rpartition(":")[0] or transport.peer
+    return await dial(place, group.tls, group.server_name or endpoint.host, timeout_seconds, preamble)
 
 
 def authority(endpoint: Endpoint) -> bytes:

@@ -22,6 +22,11 @@ from wsproxy.service.connecting import UpstreamConnection
 
 Connect = Callable[[], Awaitable[UpstreamConnection]]
 Task = Callable[[], Awaitable[None]]
+Edit = Callable[[h11.Request], h11.Request]
+
+
+def unedited(head: h11.Request) -> h11.Request:
+    return head
 
 
 class Forwarder:
@@ -31,12 +36,21 @@ class Forwarder:
         self._client = client
         self._kept: UpstreamConnection | None = None
 
-    async def forward(self, request: h11.Request, pool: Pool, connect: Connect, head_seconds: float) -> bool:
+    async def forward(
+        self,
+        request: h11.Request,
+        pool: Pool,
+        connect: Connect,
+        head_seconds: float,
+        edit: Edit = unedited,
+        preamble: bytes = b"",
+    ) -> bool:
         """Carry ``request``, whose head has just been read, and its answer; True if the client may ask again.
 
-        ``connect`` opens a connection to an endpoint of ``pool``. ``head_seconds`` bounds the wait for the answer's
-        head once the whole request is sent; nothing bounds the bodies. When False, the caller closes the client's
-        connection, with `Transport.drain_and_close`.
+        ``connect`` opens a connection to an endpoint of ``pool``, which begins with ``preamble``. ``edit`` changes the
+        head that goes to the upstream. ``head_seconds`` bounds the wait for the answer's head once the whole request is
+        sent; nothing bounds the bodies. When False, the caller closes the client's connection, with
+        `Transport.drain_and_close`.
 
         Raises Refused, when the client has not got any of the final answer and is to be told (400, 501, 502, 504);
         ConnectionLost when the client went away, or when its answer was cut off and the connection is closed already.
@@ -44,13 +58,13 @@ class Forwarder:
         if http1.is_bodyless(request):
             # Its end comes first, so that head and end are one write that can be made again.
             await self._client.next_event()
-        upstream = self._take_kept(pool)
+        upstream = self._take_kept(pool, preamble)
         reused = upstream is not None
         while True:
             if upstream is None:
                 upstream = await connect()
             try:
-                await _Exchange(self._client, upstream, request, head_seconds).run()
+                await _Exchange(self._client, upstream, request, head_seconds, edit).run()
                 upstream.succeeded()
                 break
             except _NoAnswer as error:
@@ -76,9 +90,9 @@ class Forwarder:
             self._kept.close()
             self._kept = None
 
-    def _take_kept(self, pool: Pool) -> UpstreamConnection | None:
+    def _take_kept(self, pool: Pool, preamble: bytes) -> UpstreamConnection | None:
         kept, self._kept = self._kept, None
-        if kept is not None and not (kept.pool is pool and _is_quiet(kept.http)):
+        if kept is not None and not (kept.pool is pool and kept.preamble == preamble and _is_quiet(kept.http)):
             kept.close()
             return None
         return kept
@@ -176,13 +190,18 @@ class _Exchange:
     """
 
     def __init__(
-        self, client: Http1Connection, upstream: UpstreamConnection, request: h11.Request, head_seconds: float
+        self,
+        client: Http1Connection,
+        upstream: UpstreamConnection,
+        request: h11.Request,
+        head_seconds: float,
+        edit: Edit,
     ) -> None:
         """Raises Refused for a request that cannot be sent on."""
         self._client = client
         self._upstream = upstream.http
         self._request = request
-        self._head = http1.upstream_request(request, upstream.base_path, upstream.authority)
+        self._head = edit(http1.upstream_request(request, upstream.base_path, upstream.authority))
         self._client_is_old = request.http_version < b"1.1"
         self._head_seconds = head_seconds
         self._head_scope = trio.CancelScope()

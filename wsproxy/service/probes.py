@@ -26,7 +26,7 @@ async def probe(group: Group, instance: Instance) -> str:
     health = group.pool.settings.health
     with trio.move_on_after(health.timeout_seconds):
         try:
-            transport = await reach(group, instance, health.timeout_seconds)
+            transport = await reach(group, instance, health.timeout_seconds, group.own_preamble)
         except Refused as refused:
             return str(refused.__cause__ or refused.detail)
         try:

@@ -6,6 +6,7 @@ and whether a drain has begun. Opens nothing.
 
 import trio
 
+from wsproxy.gateway.admission import Admission
 from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.pools import Pool
 from wsproxy.network.departures import Departures
@@ -21,6 +22,8 @@ class Proxy:
     :ivar generation: whoever needs several things of it takes it once: the next one may come between two of them.
     :ivar draining: newcomers are turned away and connections are not kept for another request.
     :ivar close_code: what a drain tells clients, also those whose tunnels begin after it has.
+    :ivar admission: who is in; outlives a reload.
+    :ivar told: connections over a cap that are being told so.
     :ivar idle: cancelled when a drain begins: the waits of sessions that have nothing under way.
     """
 
@@ -35,6 +38,8 @@ class Proxy:
         self.draining = False
         self.close_code = generation.settings.shutdown.close_code
         self.idle: set[trio.CancelScope] = set()
+        self.admission = Admission()
+        self.told = 0
         self._sessions = 0
         self._empty = trio.Event()
 

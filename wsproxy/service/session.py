@@ -5,17 +5,22 @@ Invariant: nothing that a client or an upstream does raises out of `run_session`
 """
 
 import logging
+from functools import partial
 
 import h11
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.gateway.admission import GiveBack
 from wsproxy.gateway.routing import Wanted, rewritten
+from wsproxy.network.entrance import TurnedAway
 from wsproxy.network.http1_connection import Http1Connection
-from wsproxy.network.transport import Transport
+from wsproxy.network.transport import PlainTransport
+from wsproxy.protocol.forwarded import Introduction, Requester, introduced
 from wsproxy.protocol.http1 import RequestHead, destination, error_response, is_websocket_upgrade, with_target
 from wsproxy.protocol.plain_heads import PlainRequest
-from wsproxy.service.connecting import Attempts, client_address
+from wsproxy.service.connecting import Attempts
+from wsproxy.service.entering import Entry
 from wsproxy.service.forward import Forwarder
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.upgrade import Attempt, going_away
@@ -34,31 +39,44 @@ LINGER_SECONDS = 1.0
 _LOGGER = logging.getLogger("wsproxy")
 
 
-async def run_session(proxy: Proxy, listener: str, transport: Transport) -> None:
+async def run_session(proxy: Proxy, listener: str, transport: PlainTransport) -> None:
     """Serve one client connection until it ends; the transport is closed afterwards. Raises only cancellation."""
     awaited = proxy.session_begins(listener)
-    session = _Session(proxy, Http1Connection(transport, h11.SERVER))
+    entry = Entry(proxy, listener, transport)
     try:
-        await session.run()
+        introduction, refused = await entry.enter(transport)
+        session = _Session(proxy, Http1Connection(entry.transport, h11.SERVER), introduction)
+        try:
+            await (session.run() if refused is None else session.refuse(refused))
+        finally:
+            session.close()
+    except TurnedAway as away:
+        entry.turned_away(away)
     except ConnectionLost as error:
-        _LOGGER.debug("session ended", extra={"fields": {"client": transport.peer, "reason": str(error)}})
+        _LOGGER.debug("session ended", extra={"fields": {"client": entry.transport.peer, "reason": str(error)}})
     except Exception:
         # A fault of ours: it ends this session and no other, and says so.
-        _LOGGER.exception("session failed", extra={"fields": {"client": transport.peer}})
+        _LOGGER.exception("session failed", extra={"fields": {"client": entry.transport.peer}})
     finally:
-        session.close()
+        entry.close()
         proxy.session_ends(listener, awaited)
 
 
 class _Session:
-    def __init__(self, proxy: Proxy, client: Http1Connection) -> None:
+    def __init__(self, proxy: Proxy, client: Http1Connection, introduction: Introduction) -> None:
         self._proxy = proxy
         self._client = client
+        self._introduction = introduction
         self._forwarder = Forwarder(client)
 
     def close(self) -> None:
         self._forwarder.close()
-        self._client.transport.close()
+
+    async def refuse(self, refused: Refused) -> None:
+        """Answer before anything was asked: there is no room for this connection."""
+        self._tell(refused, None, None)
+        await self._answer(refused)
+        await self._client.transport.drain_and_close(LINGER_SECONDS)
 
     async def run(self) -> None:
         """Requests one after the other, until one of them takes the connection or ends it."""
@@ -71,11 +89,18 @@ class _Session:
                 request = await self._next_request(seconds)
                 if request is None:
                     return
+                requester = self._introduction.requester(request.headers)
                 if isinstance(request, PlainRequest) or is_websocket_upgrade(request):
-                    attempt = Attempt(self._proxy, self._client)
-                    await attempt.run(request)
-                    return
-                reusable = await self._forward(request) and not self._proxy.draining
+                    attempt = Attempt(self._proxy, self._client, self._introduction, requester)
+                leave = self._take_place(requester)
+                try:
+                    if attempt is not None:
+                        await attempt.run(request)
+                        return
+                    assert isinstance(request, h11.Request)
+                    reusable = await self._forward(request, requester) and not self._proxy.draining
+                finally:
+                    leave()
             except Refused as refused:
                 self._tell(refused, request, attempt)
                 await self._answer(refused)
@@ -110,18 +135,33 @@ class _Session:
         event = await self._client.next_event()
         return event if isinstance(event, h11.Request) else None
 
-    async def _forward(self, request: h11.Request) -> bool:
+    def _take_place(self, requester: Requester) -> GiveBack:
+        """Behind a trusted proxy it is not the connection that counts for an address, but each request.
+
+        Raises Refused 429.
+        """
+        if not self._introduction.trusted:
+            return _nothing
+        self._client.transport.peer = requester.text
+        return self._proxy.admission.take_address(self._proxy.generation.settings.limits, requester.address)
+
+    async def _forward(self, request: h11.Request, requester: Requester) -> bool:
         proxy = self._proxy
         if proxy.draining:
             raise going_away()
         place = destination(request)
-        route = proxy.generation.router.match(Wanted(place.host, place.target, request.headers))
+        generation = proxy.generation
+        route = generation.router.match(Wanted(place.host, place.target, request.headers))
         if route.replace_prefix:
             request = with_target(request, rewritten(route, place.target))
-        group = proxy.generation.groups[route.upstream]
+        group = generation.groups[route.upstream]
         self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
-        attempts = Attempts(group, client_address(self._client.transport), route.timeouts)
-        return await self._forwarder.forward(request, group.pool, attempts.connect, route.timeouts.response_seconds)
+        preamble = self._introduction.preamble(group.proxy_protocol, requester)
+        attempts = Attempts(group, requester.address, route.timeouts, preamble)
+        edit = partial(introduced, self._introduction, generation.changes[route.name])
+        return await self._forwarder.forward(
+            request, group.pool, attempts.connect, route.timeouts.response_seconds, edit, preamble
+        )
 
     def _tell(self, refused: Refused, request: RequestHead | None, attempt: Attempt | None) -> None:
         """Count and log a refusal; only handshakes are counted as such, and heads that may have been one."""
@@ -149,6 +189,10 @@ class _Session:
                 await self._client.respond(*error_response(refused.status, refused.detail, refused.headers))
                 return
             raise ConnectionLost("the client does not take its answer")
+
+
+def _nothing() -> None:
+    """What was not taken needs no giving back."""
 
 
 def _why(refused: Refused) -> str:

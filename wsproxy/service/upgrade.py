@@ -14,8 +14,10 @@ import trio
 from wsproxy.errors import ConnectionLost, Refused
 from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, format_extension, parse_extensions
 from wsproxy.extensions.permessage_deflate import Agreement, NegotiationError, accept, confirm, mirror, offer
+from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.routing import Wanted, check_origin, rewritten
 from wsproxy.network.http1_connection import Http1Connection
+from wsproxy.protocol.forwarded import Introduction, Requester
 from wsproxy.protocol.http1 import RequestHead
 from wsproxy.protocol.opening import (
     ClientRequest,
@@ -27,7 +29,7 @@ from wsproxy.protocol.opening import (
     upstream_request,
 )
 from wsproxy.protocol.plain_heads import PlainSwitch
-from wsproxy.service.connecting import Attempts, UpstreamConnection, client_address
+from wsproxy.service.connecting import Attempts, UpstreamConnection
 from wsproxy.service.forward import relay_refusal
 from wsproxy.service.proxy import Proxy
 from wsproxy.service.tunnel import Opened, run_tunnel
@@ -70,9 +72,11 @@ class Attempt:
     :ivar trace_id: likewise, for whoever logs it.
     """
 
-    def __init__(self, proxy: Proxy, client: Http1Connection) -> None:
+    def __init__(self, proxy: Proxy, client: Http1Connection, introduction: Introduction, requester: Requester) -> None:
         self._proxy = proxy
         self._client = client
+        self._introduction = introduction
+        self._requester = requester
         self.route: Route | None = None
         self.trace_id: str | None = None
 
@@ -92,6 +96,17 @@ class Attempt:
         # All of one generation: the next one may come while this waits, and may not have this route.
         generation = proxy.generation
         matched = generation.router.match(Wanted(opening.host, opening.target, request.headers, opening.subprotocols))
+        self.route = matched
+        now = trio.current_time()
+        proxy.admission.check_handshake(generation.settings.limits, self._requester.address, now)
+        leave = proxy.admission.take_tunnel(matched, self._requester.address, now)
+        try:
+            await self._enter(opening, generation, matched)
+        finally:
+            leave()
+
+    async def _enter(self, opening: ClientRequest, generation: Generation, matched: Route) -> None:
+        proxy = self._proxy
         self.route = route = proxy.codecs.afford(matched)
         counters = proxy.counters.routes[route.name]
         self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
@@ -103,8 +118,15 @@ class Attempt:
         await self._client.end_of_request()  # check_request saw that it has no body
         group = generation.groups[route.upstream]
         asked = _ask(route.compression, offers)
-        asking = replace(opening, target=rewritten(route, opening.target)) if route.replace_prefix else opening
-        attempts = Attempts(group, client_address(self._client.transport), route.timeouts)
+        changes = generation.changes[route.name]
+        asking = replace(
+            opening,
+            target=rewritten(route, opening.target) if route.replace_prefix else opening.target,
+            host=changes.host(opening.host),
+            headers=tuple(changes.apply(self._introduction.introduce(opening.host, opening.headers))),
+        )
+        preamble = self._introduction.preamble(group.proxy_protocol, self._requester)
+        attempts = Attempts(group, self._requester.address, route.timeouts, preamble)
         upstream: UpstreamConnection | None = None
         try:
             with (
