@@ -140,6 +140,10 @@ class Wire:
         pairs = (line.split(":", 1) for line in lines)
         return Head(first, tuple((name.lower(), value.strip()) for name, value in pairs))
 
+    def put_back(self, data: bytes) -> None:
+        """Bytes that were read elsewhere, and come first."""
+        self._buffer[:0] = data
+
     def body(self, length: int) -> bytes:
         return self._need(length)
 
@@ -211,14 +215,14 @@ class RawUpstream:
     """A listening socket whose connections the test answers by hand."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(DEADLINE)
-        self.port: int = self._listener.getsockname()[1]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(DEADLINE)
+        self.port: int = self.listener.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}"
 
     def receive(self) -> tuple[Wire, Head]:
         """Accept one connection and read its request; the answer is still to be sent."""
-        sock, _ = self._listener.accept()
+        sock, _ = self.listener.accept()
         wire = Wire(sock, masks=False)
         return wire, wire.head()
 
@@ -229,7 +233,7 @@ class RawUpstream:
         return wire, head
 
     def close(self) -> None:
-        self._listener.close()
+        self.listener.close()
 
 
 def answer(head: Head, extensions: str | None = None) -> bytes:
