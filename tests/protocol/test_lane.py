@@ -189,3 +189,37 @@ def test_every_form_of_a_length_in_a_read_of_its_own(side: Side, form: int, size
         joined.run()
         outcomes.append(told(joined))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("fast_lane", [False, True])
+def test_a_drain_waits_for_the_end_of_a_frame_of_which_a_part_has_come(fast_lane: bool) -> None:
+    joined = Joined(fast_lane=fast_lane)
+    data = frame(0x81, b"the last one" * 20, False)
+    joined.send_raw(Side.UPSTREAM, data[:100])
+    joined.relay.drain(1001, 0.0)
+    joined.run()
+    assert joined.closed_with(Side.CLIENT) is None
+    joined.send_raw(Side.UPSTREAM, data[100:] + data)
+    joined.run()
+    assert [message for _, message in joined.messages(Side.CLIENT)] == [b"the last one" * 20]
+    assert joined.closed_with(Side.CLIENT) == (1001, "going away")
+
+
+@given(
+    kinds=st.lists(st.tuples(st.sampled_from([0xC1, 0xC2, 0xC1, 0xC2, 0x81, 0x82, 0x89]), payloads), max_size=30),
+    size=st.integers(1, 400),
+)
+def test_a_blind_pass_copies_runs(kinds: list[tuple[int, bytes]], size: int) -> None:
+    """What the client inflates is what was sent, with every cut; the counts are those of the slow path."""
+    kinds = [(first, data[:125] if first == 0x89 else data) for first, data in kinds if data != BOMB]
+    kinds = [(first, b"text" if first & 0x0F == 1 and not data.isascii() else data) for first, data in kinds]
+    data = b"".join(frame(first, deflated(text) if first & 0x40 else text, False) for first, text in kinds)
+    outcomes = []
+    for fast_lane in (False, True):
+        joined = Joined(AGREEMENTS["kept"], AGREEMENTS["kept"], mode="passthrough", verify=False, fast_lane=fast_lane)
+        for at in range(0, len(data), size):
+            joined.send_raw(Side.UPSTREAM, data[at : at + size])
+        joined.run()
+        assert [m for _, m in joined.messages(Side.CLIENT)] == [text for first, text in kinds if first != 0x89]
+        outcomes.append(told(joined))
+    assert outcomes[0] == outcomes[1]

@@ -27,6 +27,9 @@ from wsproxy.protocol.limits import Limits
 
 _NO_BITS = RsvBits(False, False, False)
 _RSV1_ONLY = RsvBits(True, False, False)
+_TEXT = frames.FIN | frames.TEXT
+_TEXT_RUN = _TEXT | frames.RSV1
+_BINARY_RUN = frames.FIN | frames.RSV1 | frames.BINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +156,10 @@ class Leg:
             self._input = self._input[self._at :] + data if self._at < len(self._input) else data
             self._at = 0
 
-    def next_event(self) -> LegEvent | None:
+    def next_event(self, *, may_wait: bool = False) -> LegEvent | None:
         """The next thing this side said, or None when more bytes are needed.
 
+        :param may_wait: a cut frame may wait for its end (`is_cut`); else what there is of it comes as a piece.
         :raises Violation: it broke RFC 6455 or a limit; nothing more can be read from it.
         """
         while True:
@@ -164,7 +168,7 @@ class Leg:
                 if event is not None:
                     return event
                 self._stirred = False
-            if self._at >= len(self._input):
+            if self._at >= len(self._input) or (may_wait and self.is_cut()):
                 return None
             self._wsproto.receive_data(self._next_bytes())
             self._stirred = True
@@ -232,6 +236,61 @@ class Leg:
             payload = data[start:at]
             yield first, frames.apply_mask(payload, data[start - 4 : start]) if masked else payload
 
+    def compressed_run(self, most: int) -> tuple[bytes, int, int]:
+        """Whole compressed messages at the beginning of the input, as they came, headers included; masked ones never.
+
+        Returns the bytes, how many messages they are (at most ``most``), and how many of them are text. A blind pass
+        from an upstream to a client is a copy: looking at each header is all that is left to do.
+        """
+        if self._masked or self._missing or self._head or self._in_message or self.close_received:
+            return b"", 0, 0
+        data, largest, at, end = self._input, self._largest, self._at, len(self._input)
+        count = texts = 0
+        while at + 4 <= end and count < most:
+            first, size = data[at], data[at + 1]
+            if size < 126:
+                after = at + 2 + size
+            elif size == 126 and (size := data[at + 2] << 8 | data[at + 3]) > 125:
+                after = at + 4 + size
+            else:
+                break
+            if first == _TEXT_RUN:
+                texts += 1
+            elif first != _BINARY_RUN:
+                break
+            if after > end or size > largest:
+                texts -= first == _TEXT_RUN
+                break
+            count += 1
+            at = after
+        run = data[self._at : at]
+        self._at = at
+        return run, count, texts
+
+    def is_cut(self) -> bool:
+        """The input is the beginning of a whole message's frame, and can wait for its end.
+
+        What the lane does not carry costs some thirty times as much, and of a saturated feed every read ends so. Text
+        that is not ASCII cannot wait, nor can masked text: if it is not UTF-8, it has to fail as soon as it arrives.
+        """
+        if self._missing or self._head or self._in_message or self._stirred or self.close_received:
+            return False
+        data, at, end = self._input, self._at, len(self._input)
+        if at + 4 > end or data[at] not in self._whole:
+            return False
+        size, start = data[at + 1] ^ self._masked, at + 2
+        if size > 125:
+            if size != 126:
+                return False
+            size, start = data[at + 2] << 8 | data[at + 3], at + 4
+            if size < 126:
+                return False
+        if self._masked:
+            start += 4
+        if size > self._largest or start + size <= end:
+            return False
+        return data[at] != _TEXT or (not self._masked and data[start:].isascii())
+
     def whole_message(self, data: bytes) -> tuple[int, bytes] | None:
         """What `whole_messages` would yield for ``data``, if that is one message and nothing else; else None.
 
@@ -292,6 +351,10 @@ class Leg:
     def send_message(self, first: int, payload: bytes) -> None:
         """Write one whole message as a frame that begins with the byte ``first``."""
         self._put(self._write_frame(first, payload))
+
+    def send_run(self, frames_: bytes) -> None:
+        """Write whole unmasked frames as they are."""
+        self._put(frames_)
 
     def send_messages(self, firsts: list[int], payloads: list[bytes]) -> None:
         """Write whole messages, each as one frame that begins with the byte given for it."""

@@ -241,17 +241,19 @@ class Relay:
         leg = self._legs[side]
         flow = self._flows[side]
         sink = self._legs[side.other]
-        lane = self._lanes[side] if self._lanes is not None else None
+        # A drain waits for the next message's end, which the flow tells: then all goes through it as it comes.
+        draining = self._drain_code is not None
+        lane = self._lanes[side] if self._lanes is not None and not draining else None
         events = 0
         while events < EVENTS_A_TURN:
             events += 1
             accepts = self._accepts(side.other)
             if accepts and flow.pending:
                 flow.advance()
-            elif accepts and lane is not None and (carried := lane.carry(leg.whole_messages())):
+            elif accepts and lane is not None and (carried := lane.carry(leg)):
                 events += carried
             else:
-                event = leg.next_event()
+                event = leg.next_event(may_wait=accepts and not draining)
                 if event is None:
                     return False
                 self._pass_on(side, event, flow, sink, now)
@@ -325,7 +327,8 @@ class Relay:
         self._send_close(side, _wire_code(self.ending.code), self.ending.reason)
 
     def _drain_at_boundary(self, now: float) -> None:
-        if self._drain_code is not None and self._flows[Side.UPSTREAM].between_messages:
+        under_way = not self._flows[Side.UPSTREAM].between_messages or self._legs[Side.UPSTREAM].is_cut()
+        if self._drain_code is not None and not under_way:
             assert self.ending is not None
             self._send_close(Side.CLIENT, self._drain_code, self.ending.reason)
             self._drain_code = None
