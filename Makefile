@@ -14,7 +14,7 @@ help:
 	@echo "make soak       10,000 connections, kills for SOAK_SECONDS, 2,000 conversations"
 	@echo "make reload-soak  reloads for RELOAD_SECONDS under RELOAD_TUNNELS tunnels"
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
-	@echo "make bench-engines  engines, levels and windows on several kinds of payload"
+	@echo "make bench-engines  engines, levels and windows on several kinds of payload, into docs/performance.md"
 	@echo "make reference  the settings' part of docs/configuration.md, from the code"
 	@echo "make charts     renew the chart library of the built-in page"
 	@echo "make lock   renew the lock files from pyproject.toml"
@@ -78,7 +78,7 @@ bench: .venv/runtime.stamp .venv-bench/stamp .venv-mitmproxy/stamp
 	$(BIN)/python -m benchmarks --report docs/performance.md
 
 bench-engines: .venv/runtime.stamp
-	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.engines --report docs/performance.md
 
 # The whole Autobahn TestSuite, which needs a Python 2.7; without one it says so and ends well. Hours.
 autobahn: .venv/dev.stamp

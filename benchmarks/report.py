@@ -5,7 +5,7 @@ Owns: the words around the numbers. Numbers come from results.
 
 from pathlib import Path
 
-from benchmarks import plots
+from benchmarks import page, plots
 from benchmarks.bars import BARS
 from benchmarks.results import Results, Spread
 from benchmarks.workloads import WORKLOADS, Workload
@@ -30,9 +30,8 @@ _METRICS = {
 }
 _DEFAULT_METRIC = ("cpu_us", "microseconds of CPU for each message")
 
-_INTRODUCTION = """# Performance
-
-wsproxy beside other proxies, in one run on one machine, in turn: `make bench` makes this page. Microseconds are CPU
+_INTRODUCTION = """
+wsproxy beside other proxies, in one run on one machine, in turn: `make bench` makes this part. Microseconds are CPU
 time of the proxy's processes (user and system, as the operating system accounts it) for each message delivered, inside
 the measuring window only. Another machine has other microseconds; the columns to read are the ratios. "wsproxy over it"
 below 1 means that wsproxy does the same with less. Figures are medians over the rounds, with the least and the most.
@@ -64,7 +63,7 @@ def render(results: Results) -> str:
 
 def write(results: Results, text: str, path: Path) -> None:
     """The page, and its plots in ``performance/`` beside it."""
-    path.write_text(text)
+    page.put_section(path, "bench", text)
     folder = path.parent / "performance"
     folder.mkdir(exist_ok=True)
     for group, title in _TITLES.items():

@@ -78,7 +78,7 @@ def test_the_page_has_verdicts_tables_plots_and_failures(tmp_path: Path) -> None
     assert "* feed 1 KiB, Node ws, round 1: it fell over" in text
     page = tmp_path / "performance.md"
     report.write(found, text, page)
-    assert page.read_text() == text
+    assert text.strip() in page.read_text()
     pictures = {each.name for each in (tmp_path / "performance").iterdir()}
     assert pictures == {"feed.svg"}
     assert "performance/feed.svg" in text

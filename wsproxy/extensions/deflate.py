@@ -108,12 +108,13 @@ class Encoder:
         self._total = self._largest = 0
         self._taken = self._given = 0
 
-    def encode(self, payload: bytes) -> bytes:
+    def encode(self, payload: bytes, text: bool = False) -> bytes:
         """One whole message if it is worth it, which must then be sent; else the very object that was given.
 
+        :param text: it is UTF-8, which never looks like noise.
         :raises EngineFault: the engine did not end its output as a flush ends.
         """
-        if len(payload) < self.threshold or not self.verdicts.worth(payload, True):
+        if len(payload) < self.threshold or not (text or self.verdicts.worth(payload, True)):
             return payload
         return self.message(payload)
 

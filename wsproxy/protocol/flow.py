@@ -182,7 +182,7 @@ class Flow:
                 self._head = b""
                 self._deflating = encoder.verdicts.worth_again()
             elif not self._small:
-                self._deflating = encoder.verdicts.worth(piece.payload, whole)
+                self._deflating = self._opcode == frames.TEXT or encoder.verdicts.worth(piece.payload, whole)
             self._marked = self._deflating
 
     def _deliver(self, plain: bytes, out: bytes, frame_end: bool) -> None:

@@ -129,7 +129,7 @@ class Lane:
         flow, sent, encode = self._flow, self._flow.sent, encoder.encode
         hits, hit_bytes = encoder.hits, encoder.hit_bytes
         started = flow.meter.clock()
-        outs = [encode(payload) for payload in payloads]
+        outs = [encode(payload, first & _OPCODE == TEXT) for first, payload in zip(firsts, payloads, strict=True)]
         sent.codec_ns += flow.meter.clock() - started
         marked = [
             first if out is payload else first | RSV1
@@ -223,7 +223,7 @@ class Lane:
             out = encoder.message(plain) if encoder.verdicts.worth_again() else plain
             encoder.verdicts.inflated(plain, len(payload), len(plain))
         else:
-            out = encoder.encode(plain)
+            out = encoder.encode(plain, first & _OPCODE == TEXT)
         if started is not None:
             meter.spent(sent, started)
         if out is plain:
