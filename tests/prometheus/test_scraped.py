@@ -17,6 +17,7 @@ from tests.endtoend.wire import knock
 from tests.prometheus.server import MISSING, SHIPPED, Prometheus, find, prometheus
 from wsproxy.telemetry.metrics import CATALOGUE
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy" / "grafana").glob("*.json"))
 TRAFFIC_SECONDS = 8.0
 BUDGET = "[limits]\ncodec_memory_bytes = 100_000_000\n"
@@ -129,6 +130,13 @@ def test_the_alert_for_an_upstream_that_is_gone_is_on_its_way(observed: Observed
         return [each["metric"]["alertstate"] for each in found] == ["pending"]
 
     wait_for("the alert", pending)
+
+
+def test_every_query_of_the_documentation_finds_series(observed: Observed) -> None:
+    rows = re.findall(r"^\| `wsproxy_\w+` \| [^|]*\? \| `([^`|]+)` \|$", DOCUMENT, flags=re.MULTILINE)
+    assert len(rows) == len(CATALOGUE)
+    for query in rows:
+        assert observed.server.query(query), query
 
 
 def _expressions(dashboard: Path) -> list[tuple[str, str]]:

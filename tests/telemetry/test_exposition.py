@@ -242,10 +242,23 @@ def test_the_catalogue_is_in_order(metric: Metric) -> None:
     assert metric.name.removesuffix("_total").endswith(metric.unit)
 
 
+def test_the_page_has_a_query_for_each_metric_and_no_other() -> None:
+    rows = re.findall(r"^\| `(wsproxy_\w+)` \| [A-Z][^|]*\? \| `([^`|]+)` \|$", DOCUMENT, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == list(dict.fromkeys(name for name, _ in rows))
+    assert {name for name, _ in rows} == set(METRICS)
+    for name, query in rows:
+        assert re.search(rf"\b{name}(_bucket)?\b", query), query
+
+
 def test_the_page_describes_each_metric_and_nothing_else() -> None:
-    rows = re.findall(r"^\| `(wsproxy_\w+)` \| (\w+) \| (.*?) \|", DOCUMENT, flags=re.MULTILINE)
-    page = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    form = r"^\| `(wsproxy_\w+)` \| (counter|gauge|histogram) \| *(\w*) *\| (.*?) \|"
+    rows = [
+        (name, kind, unit.strip(), labels)
+        for name, kind, unit, labels in re.findall(form, DOCUMENT, flags=re.MULTILINE)
+    ]
+    page = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, _, labels in rows}
     assert page == METRICS
+    assert {name: unit for name, _, unit, _ in rows} == {metric.name: metric.unit for metric in CATALOGUE}
 
 
 @pytest.mark.parametrize(
