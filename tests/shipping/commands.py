@@ -57,7 +57,7 @@ def targets(command: str) -> list[str]:
 _PRELUDE = """
 set -euo pipefail
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 mount -t tmpfs none /run
 mkdir /run/wsproxy
 {python} - <<'END'

@@ -156,12 +156,15 @@ def _health(arguments: argparse.Namespace) -> int:
     """For container health checks, which have neither a shell nor curl: 0 ready, 1 not ready or no answer."""
     from wsproxy.network.ask import ask
     from wsproxy.settings.addresses import parse_address
-    from wsproxy.settings.environment import Overrides, load_settings
+    from wsproxy.settings.environment import Overrides, metrics_address
 
-    settings = load_settings(Overrides(config=arguments.config, metrics=arguments.metrics), os.environ)
-    if not settings.metrics.listen:
+    address = metrics_address(Overrides(config=arguments.config, metrics=arguments.metrics), os.environ)
+    if not address:
         raise BadUsage(["the read-only pages are turned off (metrics.listen), so there is nobody to ask"])
-    status = ask(parse_address(settings.metrics.listen), "/readyz", _HEALTH_SECONDS)
+    try:
+        status = ask(parse_address(address), "/readyz", _HEALTH_SECONDS)
+    except ValueError as error:
+        raise BadUsage([f"metrics: {error}"]) from error
     print("ready" if status == HTTPStatus.OK else f"not ready ({status})")
     return 0 if status == HTTPStatus.OK else 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from wsproxy.errors import BadUsage
 from wsproxy.settings.load import Document, interpolate, parse_toml, read
 from wsproxy.settings.problems import Problems, join
-from wsproxy.settings.tree import Settings
+from wsproxy.settings.tree import DEFAULT_METRICS, Settings
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SECTIONS = (("metrics", "metrics", "listen"), ("log_format", "log", "format"), ("log_level", "log", "level"))
@@ -55,6 +55,14 @@ def load_settings(flags: Overrides, environ: Mapping[str, str]) -> Settings:
     if problems.found:
         raise BadUsage([_line(path, problem, prefix, sources) for path, problem in problems.found.items()])
     return settings
+
+
+def metrics_address(flags: Overrides, environ: Mapping[str, str]) -> str:
+    """Where a proxy that is started in the same way has its read-only pages; empty if it has none. Raises BadUsage."""
+    given = _given(flags, environ)
+    if "config" in given:
+        return load_settings(flags, environ).metrics.listen
+    return given["metrics"].value if "metrics" in given else DEFAULT_METRICS
 
 
 def load_file(path: str, environ: Mapping[str, str]) -> Settings:
