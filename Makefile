@@ -60,7 +60,7 @@ test-zlib: .venv-zlib/dev.stamp
 
 # Every make of client with every make of upstream, in every combination: half an hour. `make test` holds a small part.
 world: .venv/dev.stamp
-	tests/world/install.sh
+	tests/install.sh
 	WORLD_MATRIX=full $(BIN)/python -m pytest -o faulthandler_timeout=3600 tests/world
 
 .venv-bench/stamp: benchmarks/peers/python/requirements.txt
