@@ -180,11 +180,9 @@ def _apt(*packages: str) -> str:
 
 
 _NO_TAKEOVER = "[routes.compression.client]\nserver_no_context_takeover = true"
-# Listener TLS is not in wsproxy yet: set `tls` here once it is.
-_WSPROXY_TLS = False
 
 CONTESTANTS: tuple[Contestant, ...] = (
-    Contestant("wsproxy", (), _wsproxy(""), tls=_WSPROXY_TLS),
+    Contestant("wsproxy", (), _wsproxy("")),
     Contestant(
         "wsproxy, zlib",
         (),

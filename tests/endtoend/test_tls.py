@@ -304,6 +304,19 @@ def test_renewed_certificates_are_shown_after_a_reload_and_tunnels_stay(
             assert connection.recv(15) == "still here"
 
 
+def test_a_drain_does_not_wait_for_what_has_not_begun(tmp_path: Path, plain_upstream: peers.Upstream) -> None:
+    base = BASE.replace("grace_seconds = 2", "grace_seconds = 9")
+    with configured(tls_listener(tmp_path, "a.example"), route("feed", plain_upstream.url), base=base) as proxy:
+        with socket.create_connection(proxy.address, 15) as slow:
+            slow.sendall(b"\x16\x03\x01")
+            wait_for("the session", lambda: proxy.metric("wsproxy_sessions_active") == 1)
+            begun = time.monotonic()
+            proxy.signal(signal.SIGTERM)
+            assert proxy.wait() == 0
+            assert time.monotonic() - begun < 6
+        assert not [line for line in proxy.lines if "turned away" in line]
+
+
 def test_many_clients_at_once(proxy: Proxy) -> None:
     """Tunnels over TLS share the loop that plain ones are in."""
     faults: list[Exception] = []

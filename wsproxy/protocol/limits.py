@@ -51,7 +51,8 @@ class Limits:
     messages_per_second: int = field(
         default=0,
         metadata={
-            "doc": "Messages a second that the client of one tunnel may send. More: close code 1008. 0: no cap.",
+            "doc": "Messages and control frames a second that the client of one tunnel may send, over two seconds. "
+            "More: close code 1008. 0: no cap.",
             "minimum": 0,
             "maximum": 2**40,
         },
@@ -59,8 +60,8 @@ class Limits:
     bytes_per_second: int = field(
         default=0,
         metadata={
-            "doc": "Bytes a second on the wire that the client of one tunnel may send. More: close code 1008. "
-            "0: no cap.",
+            "doc": "Bytes a second on the wire that the client of one tunnel may send, over two seconds. "
+            "More: close code 1008. 0: no cap.",
             "minimum": 0,
             "maximum": 2**40,
         },

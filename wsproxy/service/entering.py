@@ -61,8 +61,14 @@ class Entry:
         if entrance.is_open:
             arrival = walk_in(transport, entrance)
         else:
-            with trio.move_on_after(ENTRANCE_SECONDS):
-                self.transport, arrival = await enter(transport, entrance)
+            with trio.move_on_after(ENTRANCE_SECONDS) as scope:
+                self._proxy.idle.add(scope)
+                try:
+                    self.transport, arrival = await enter(transport, entrance)
+                finally:
+                    self._proxy.idle.discard(scope)
+            if arrival is None and self._proxy.draining:
+                raise ConnectionLost("a drain ended what had not begun")
             if arrival is None:
                 raise TurnedAway("timeout", "what comes before the first request did not come in time")
         introduction = Introduction(arrival)
