@@ -16,7 +16,7 @@ from typing import get_args
 
 from tests.autobahn import ends, suite
 from tests.autobahn.plans import PLANS, Plan
-from tests.autobahn.results import Cells, Outcome, Row, cells, read, rewrite
+from tests.autobahn.results import SECTIONS, Cells, Outcome, Row, cells, read, rewrite
 from tests.autobahn.suite import Mode
 from tests.endtoend.proxy import Proxy, configured
 
@@ -45,6 +45,10 @@ def judge(mode: Mode, plan: Plan, cases: Sequence[str], folder: Path) -> Outcome
     return Outcome(mode, plan.name, monotonic() - started, read(folder))
 
 
+def _judge_part(mode: Mode, plan: Plan, part: str) -> Outcome:
+    return judge(mode, plan, [part], REPORTS / f"{mode}-{plan.name}" / part.replace("*", "all"))
+
+
 @contextlib.contextmanager
 def _proxy(plan: Plan, upstream_url: str) -> Iterator[Proxy]:
     with configured(plan.route(upstream_url)) as proxy:
@@ -57,9 +61,23 @@ def _proxy(plan: Plan, upstream_url: str) -> Iterator[Proxy]:
                 raise RuntimeError(f"plan {plan.name}: {taken:.0f} of {tunnels:.0f} tunnels were {name} {direction}")
 
 
-def _tell(outcome: Outcome, meaning: str) -> None:
+def parts(mode: Mode, plan: Plan, cases: Sequence[str]) -> tuple[str, ...]:
+    """The patterns that are run one by one, each section for itself: what breaks off is never more than that."""
+    sections = tuple(f"{section}.*" for section in SECTIONS)
+    excluded = plan.excluded(mode)
+    # A section of which every case is left out leaves the fuzzer nothing to do.
+    empty = {
+        f"{section}.*"
+        for section, size in SECTIONS.items()
+        if sum(number.startswith(f"{section}.") for number in excluded) >= size
+    }
+    asked = (part for case in cases for part in (sections if case == "*" else (case,)))
+    return tuple(part for part in asked if part not in empty and plan.can_be_asked(mode, [part]))
+
+
+def _tell(outcome: Outcome, part: str, meaning: str) -> None:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in outcome.counts().items())
-    print(f"{outcome.mode} {outcome.plan} ({meaning}): {counts} in {outcome.seconds:.0f} s", flush=True)
+    print(f"{outcome.mode} {outcome.plan} {part} ({meaning}): {counts} in {outcome.seconds:.0f} s", flush=True)
     for case in outcome.bad:
         print(f"  {case.number} {case.verdict}: {case.detail}", flush=True)
 
@@ -72,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cases", nargs="+", default=["*"], metavar="PATTERN", help="such as '6.4.*'; all unless given"
     )
-    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="plans at a time")
+    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="sections at a time")
     parser.add_argument(
         "--report", type=Path, metavar="PAGE", help="write the results of whole sections into its table"
     )
@@ -89,26 +107,24 @@ def main() -> int:
     suite.install(interpreter)
 
     tasks = [
-        (mode, plan)
+        (mode, plan, part)
         for mode in arguments.mode or get_args(Mode)
         for plan in PLANS
-        if plan.name in arguments.plans and plan.can_be_asked(mode, arguments.cases)
+        if plan.name in arguments.plans
+        for part in parts(mode, plan, arguments.cases)
     ]
     good = True
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        runs = [
-            (mode, plan, pool.submit(judge, mode, plan, arguments.cases, REPORTS / f"{mode}-{plan.name}"))
-            for mode, plan in tasks
-        ]
-        for mode, plan, run in runs:
+        runs = [(*task, pool.submit(_judge_part, *task)) for task in tasks]
+        for mode, plan, part, run in runs:
             try:
                 outcome = run.result()
             except (RuntimeError, AssertionError) as error:
-                # One plan's end is not the others'.
-                print(f"{mode} {plan.name} broke off: {error}", flush=True)
+                # One section's end is not the others'.
+                print(f"{mode} {plan.name} {part} broke off: {error}", flush=True)
                 good = False
                 continue
-            _tell(outcome, plan.meaning)
+            _tell(outcome, part, plan.meaning)
             good = good and not outcome.bad
             if arguments.report is not None:
                 found: dict[Row, Cells] = {(mode, plan.name): cells(outcome, plan.excluded(mode))}

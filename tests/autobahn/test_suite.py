@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.autobahn.plans import PLANS
+from tests.autobahn.run import parts
 from tests.autobahn.suite import Mode, find_interpreter
 
 GOOD, SHIM = "exit 0", "echo 'command not found' >&2; exit 127"
@@ -68,6 +69,19 @@ def test_without_an_interpreter_the_run_says_so_and_is_no_failure(bare: Path) ->
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith("skipped: the Autobahn TestSuite needs Python 2.7")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "cases", "run"),
+    [
+        ("plain", "fuzzingclient", ["*"], ["1", "2", "3", "4", "5", "6", "7", "9", "10"]),
+        ("pass", "fuzzingserver", ["*"], ["1", "2", "3", "4", "5", "6", "7", "9", "12", "13"]),
+        ("blind", "fuzzingclient", ["6.*", "10.*", "12.*"], ["12"]),
+    ],
+)
+def test_each_section_is_run_for_itself(name: str, mode: Mode, cases: list[str], run: list[str]) -> None:
+    (plan,) = [plan for plan in PLANS if plan.name == name]
+    assert parts(mode, plan, cases) == tuple(f"{section}.*" for section in run)
 
 
 @pytest.mark.parametrize(
