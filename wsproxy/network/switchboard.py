@@ -127,6 +127,7 @@ class Switchboard:
             self._tunnels.discard(tunnel)
             for end in tunnel.ends:
                 self._hang_up(end)
+                del end.tunnel  # else codecs and buffers would be kept until the collector looks
         if tunnel.failure is not None:
             raise tunnel.failure
 
