@@ -142,6 +142,8 @@ def set_up_logging(log: Log) -> None:
     """Send the records of every library to stderr in one form. Before anything logs, and again after a reload."""
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(JsonLines(log.query) if log.format == "json" else TextLines(log.query))
+    # What no line tells need not be found out for each of them: one of these is a system call.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(handlers=[lines], level=log.level.upper(), force=True)
 
 
@@ -191,6 +193,8 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 def _text(value: Value) -> str:
+    if isinstance(value, int):
+        return str(value)
     if value is None:
         return "-"
     text = ",".join(value) if isinstance(value, list) else str(value)

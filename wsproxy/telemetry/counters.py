@@ -72,6 +72,9 @@ Pause = Callable[[], Awaitable[object]]
 """Lets everything else in this process go on for a moment, such as ``trio.lowlevel.checkpoint``."""
 Legs = dict[tuple[Side, Direction], Tally]
 
+# An enum makes its members anew for each loop over it.
+_SIDES = tuple(Side)
+_DIRECTIONS = tuple(Direction)
 _values = attrgetter(*FIELDS)
 _OPERATIONS = {Direction.RECEIVED: "decompress", Direction.SENT: "compress"}
 _LEGS = tuple((side, direction) for side in Side for direction in Direction)
@@ -167,7 +170,7 @@ class RouteCounters:
         :param plans: of each flow, indexed by the `Side` that receives.
         :param codec_memory: gives the bytes that the tunnel's codecs hold now; called at each scrape.
         """
-        for side in Side:
+        for side in _SIDES:
             self.agreements[_agreement_key(side, agreements[side])] += 1
             self.plans[side, plans[side]] += 1
         self.tunnels_total += 1
@@ -195,8 +198,8 @@ class RouteCounters:
         :raises KeyError: the tunnel is not a live one of this route.
         """
         del self._live[tunnel]
-        for side in Side:
-            for direction in Direction:
+        for side in _SIDES:
+            for direction in _DIRECTIONS:
                 new = _values(tunnel.tallies[side][direction])
                 self._ended[side, direction] = tuple(map(int.__add__, self._ended[side, direction], new))
         self.durations[bisect_left(DURATION_BOUNDS, duration_seconds)] += 1
@@ -249,7 +252,7 @@ class RouteCounters:
             snapshot.add(metrics.CLOSES, (name, initiator, code), count)
         for lapse, count in self.timeouts.items():
             snapshot.add(metrics.TUNNEL_TIMEOUTS, (name, lapse.label), count)
-        for side in Side:
+        for side in _SIDES:
             observed = (*self.round_trips[side], self.round_trip_seconds[side])
             snapshot.observe(metrics.PING_ROUND_TRIP, (name, side.label), observed)
         snapshot.observe(metrics.TUNNEL_DURATION, (name,), (*self.durations, self.duration_seconds))
