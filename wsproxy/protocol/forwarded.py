@@ -30,6 +30,8 @@ _Pairs = Iterable[tuple[bytes, bytes]]
 _X_FORWARDED = b"x-forwarded-"
 _CERTIFICATE = b"x-client-cert-"
 _FORWARDED = frozenset({b"forwarded", b"x-real-ip"})
+_FIRST_LETTERS = b"xXfF"
+"""Of all names that are looked at here."""
 _FOR = b"x-forwarded-for"
 _HOST = b"x-forwarded-host"
 _PROTO = b"x-forwarded-proto"
@@ -57,6 +59,8 @@ class TrustedProxies:
 
     def trust_address(self, literal: str) -> bool:
         """Whether that address is a trusted proxy's. Raises ValueError for what is no IP literal."""
+        if not self._networks:
+            return False
         address = _parse(literal)
         return any(address.version == each.version and address in each for each in self._networks)
 
@@ -94,7 +98,10 @@ class Arrival:
     @property
     def address(self) -> str:
         """The source without its port: an IP literal, or `UNIX`."""
-        return str(_parse(self.source[0])) if isinstance(self.source, tuple) else UNIX
+        if not isinstance(self.source, tuple):
+            return UNIX
+        literal = self.source[0]
+        return str(_parse(literal)) if ":" in literal else literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +119,19 @@ class Requester:
 class Introduction:
     """What one connection's requests are introduced with. Made once for each connection, and used for each request."""
 
-    __slots__ = ("_arrival", "_certificate", "_node", "_scheme", "trusted")
+    __slots__ = ("_arrival", "_certificate", "_nearest", "_node", "_scheme", "trusted")
 
     def __init__(self, arrival: Arrival) -> None:
         self._arrival = arrival
         self.trusted = arrival.proxies.trust(arrival.source)
         self._scheme = b"https" if arrival.secure else b"http"
-        self._node = arrival.address if arrival.address != UNIX else ""
+        self._nearest = _nearest(arrival)
+        self._node = b"" if self._nearest.address == UNIX else self._nearest.address.encode("ascii")
         self._certificate = _certificate_fields(arrival.certificate)
 
     def requester(self, headers: Headers) -> Requester:
         """Who a request with these headers comes from."""
-        source = self._arrival.source
-        if not isinstance(source, tuple):
-            nearest = Requester(UNIX, f"unix:{source or ''}")
-        else:
-            host = f"[{source[0]}]" if ":" in source[0] else source[0]
-            nearest = Requester(self._arrival.address, f"{host}:{source[1]}")
+        nearest = self._nearest
         if not self.trusted:
             return nearest
         for address in reversed(_chain(headers)):
@@ -144,7 +147,7 @@ class Introduction:
         if version == "off":
             return b""
         source, destination = self._arrival.source, self._arrival.destination
-        if requester.address != self._arrival.address:
+        if requester.address != self._nearest.address:
             source = (requester.address, 0)
         if isinstance(source, tuple) and not isinstance(destination, tuple):
             # It came through a Unix socket to us; the source is worth telling all the same.
@@ -156,6 +159,9 @@ class Introduction:
         kept: HeaderList = []
         told: dict[bytes, list[bytes]] = {}
         for raw, value in headers:
+            if raw[:1] not in _FIRST_LETTERS:
+                kept.append((raw, value))
+                continue
             # CGI and WSGI read both spellings as one (RFC 3875 §4.1.18); no proxy writes the second one.
             name = raw.lower().replace(b"_", b"-")
             if name.startswith(_X_FORWARDED) or name in _FORWARDED:
@@ -172,9 +178,9 @@ class Introduction:
         return kept
 
     def _told(self, host: bytes, told: Mapping[bytes, list[bytes]]) -> HeaderList:
-        node = self._node.encode("ascii")
+        node = self._node
         chain = [*told.get(_FOR, ()), *([node] if node else [])]
-        element = b"for=" + _quoted(f"[{self._node}]".encode("ascii") if b":" in node else node or b"unknown")
+        element = b"for=" + _quoted(b"[%b]" % node if b":" in node else node or b"unknown")
         element += b";host=" + _quoted(host) if host else b""
         elements = [*told.get(b"forwarded", ()), element + b";proto=" + self._scheme]
         added: HeaderList = [(b"X-Forwarded-For", b", ".join(chain))] if chain else []
@@ -212,6 +218,15 @@ def introduced(introduction: Introduction, changes: HeaderChanges, head: h11.Req
     (_, host), *others = head.headers.raw_items()
     headers = changes.apply(introduction.introduce(host, others))
     return h11.Request(method=head.method, target=head.target, headers=[(b"Host", changes.host(host)), *headers])
+
+
+def _nearest(arrival: Arrival) -> Requester:
+    """The far end of the connection itself."""
+    source = arrival.source
+    if not isinstance(source, tuple):
+        return Requester(UNIX, f"unix:{source or ''}")
+    host = f"[{source[0]}]" if ":" in source[0] else source[0]
+    return Requester(arrival.address, f"{host}:{source[1]}")
 
 
 def _parse(literal: str) -> _Address:
