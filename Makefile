@@ -86,7 +86,7 @@ autobahn: .venv/dev.stamp
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
-FUZZ_TARGETS := header_grammar frame_scanning inflate relay
+FUZZ_TARGETS := header_grammar proxy_header frame_scanning inflate relay
 
 fuzz: .venv-fuzz/dev.stamp
 	for target in $(FUZZ_TARGETS); do .venv-fuzz/bin/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done

@@ -17,6 +17,7 @@ from wsproxy.extensions.header import ExtensionHeaderError, format_extension, pa
 from wsproxy.extensions.inflate import Decoder, MemberFlood
 from wsproxy.extensions.permessage_deflate import NegotiationError, Policy, Window, accept, confirm, offer
 from wsproxy.protocol.flow import HIGH_WATER
+from wsproxy.protocol.proxy_protocol import BadProxyHeader, HeaderReader, Told, encode
 
 _AGREEMENTS = list(AGREEMENTS.values())
 _MOST_INFLATED = 1 << 16
@@ -72,6 +73,30 @@ def header_grammar(data: bytes) -> None:
                 confirm(offer(policy), items, lenient)
             except NegotiationError:
                 continue
+
+
+def proxy_header(data: bytes) -> None:
+    """In any pieces the same is read or refused, and what was read is written and read again as it was."""
+    outcomes = [_read_header(data, step) for step in (1, 3, len(data) or 1)]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    told = outcomes[0]
+    if isinstance(told, Told) and isinstance(told.source, tuple):
+        for version in ("v1", "v2"):
+            assert _read_header(encode(version, told.source, told.destination), 1 << 16) == told
+
+
+def _read_header(data: bytes, step: int) -> Told | str | None:
+    reader = HeaderReader("any")
+    told = None
+    while told is None and data:
+        size = min(step, reader.wanted)
+        assert size >= 1
+        try:
+            told = reader.feed(data[:size])
+        except BadProxyHeader as refused:
+            return str(refused)
+        data = data[size:]
+    return told
 
 
 def frame_scanning(data: bytes) -> None:
@@ -236,6 +261,7 @@ def _check(joined: Joined, side: Side) -> None:
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "header_grammar": header_grammar,
+    "proxy_header": proxy_header,
     "frame_scanning": frame_scanning,
     "inflate": inflate,
     "relay": relay,

@@ -280,6 +280,10 @@ IN_ROUTE = [
         'headers.remove = ["te"]',
         "routes[0].headers: 'te' belongs to the connection or the handshake: it is the proxy's own",
     ),
+    (
+        'headers.remove = ["HOST"]',
+        "routes[0].headers.remove: a request always has a Host: set another one instead",
+    ),
     ("limits.max_tunnels = -1", "routes[0].limits.max_tunnels: must be from 0 to 1099511627776, not -1"),
     ("timeouts.max_age_jitter = 2", "routes[0].timeouts.max_age_jitter: must be from 0 to 1, not 2.0"),
     ("limits.max_fragments = 0", "routes[0].limits.max_fragments: must be from 1 to 2147483648, not 0"),

@@ -97,6 +97,8 @@ def _check_route(path: str, route: Route, settings: Settings, problems: Problems
             problems.add(
                 f"{path}.headers", f"{name!r} belongs to the connection or the handshake: it is the proxy's own"
             )
+    if any(name.lower() == "host" for name in route.headers.remove):
+        problems.add(f"{path}.headers.remove", "a request always has a Host: set another one instead")
     compression = route.compression
     if compression.mode == "passthrough" and not (compression.client.enabled and compression.upstream.enabled):
         problems.add(
