@@ -7,6 +7,7 @@ Invariants
   to itself.
 """
 
+import logging
 import signal
 
 import trio
@@ -16,19 +17,12 @@ from wsproxy.gateway.endpoints import Endpoints
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.channel import Channel, channel_from
 from wsproxy.network.listen import ListeningSocket, listener_from
-from wsproxy.service.orders import (
-    Abandon,
-    Ask,
-    Commit,
-    Drain,
-    Farewell,
-    Prepare,
-    Reply,
-    Stop,
-)
+from wsproxy.service.messages import Abandon, Ask, Commit, Drain, Farewell, Prepare, Reply, Stop
 from wsproxy.service.worker import Worker
 from wsproxy.settings.tree import Shutdown
 from wsproxy.telemetry.access_log import set_up_logging
+
+_LOGGER = logging.getLogger("wsproxy")
 
 IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -94,7 +88,11 @@ class _Child:
 
     async def _answer(self, ask: Ask, channel: Channel) -> None:
         if self._worker is not None and not isinstance(ask.question, Prepare):
-            channel.post(Reply(ask.number, await self._worker.obey(ask.question)))
+            try:
+                channel.post(Reply(ask.number, await self._worker.obey(ask.question)))
+            except Exception:
+                # A fault of ours: the question stays without an answer, and the tunnels go on.
+                _LOGGER.exception("answering failed")
 
     async def _prepare(self, prepare: Prepare, descriptors: list[int]) -> str:
         sockets = {n: listener_from(each) for n, each in zip(prepare.fresh, descriptors, strict=True)}
@@ -105,6 +103,10 @@ class _Child:
                 sock.close()
             if isinstance(error, WsproxyError):
                 return str(error)
+            if isinstance(error, Exception):
+                # A fault of ours: the generation in force goes on.
+                _LOGGER.exception("preparing failed")
+                return repr(error)
             raise
         self._known.draining |= prepare.draining
         self._abandon()

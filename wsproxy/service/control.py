@@ -15,7 +15,6 @@ from wsproxy.errors import ConnectionLost
 from wsproxy.network.transport import Transport
 from wsproxy.service.orders import Answer, CloseTunnels, DrainEndpoint, ListTunnels, Order
 from wsproxy.settings.process import parse_close_code
-from wsproxy.settings.show import as_document
 from wsproxy.settings.tree import Settings
 
 LINE_BYTES = 65_536
@@ -114,6 +113,8 @@ class Control:
                 self._drain()
                 return {}
             case "config":
+                from wsproxy.settings.show import as_document
+
                 return {"settings": as_document(self._settings())}
             case _:
                 raise _Wrong(f"the command must be one of {', '.join(_COMMANDS)}")

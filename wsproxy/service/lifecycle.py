@@ -209,6 +209,10 @@ class Lifecycle:
             self._reloaded(successful=False)
             problems = error.problems if isinstance(error, BadUsage) else [str(error)]
             _LOGGER.error("reload refused", extra={"fields": {"problems": problems}})
+        except Exception:
+            # A fault of ours: the configuration in force goes on.
+            self._reloaded(successful=False)
+            _LOGGER.exception("reload refused")
         else:
             self._reloaded(successful=True)
             former, self.settings = self.settings, settings
@@ -271,7 +275,16 @@ async def _accept(sock: ListeningSocket, serve: Callable[[Transport], Awaitable[
     async with trio.open_nursery() as nursery:
         while True:
             for transport in await sock.accept_some(warn_exhausted):
-                nursery.start_soon(serve, transport)
+                nursery.start_soon(_serve_one, serve, transport)
+
+
+async def _serve_one(serve: Callable[[Transport], Awaitable[None]], transport: Transport) -> None:
+    try:
+        await serve(transport)
+    except Exception:
+        # A fault of ours: it ends this page or this command, and no tunnel.
+        _LOGGER.exception("answering failed")
+        transport.close()
 
 
 @contextmanager

@@ -20,7 +20,8 @@ import trio
 from wsproxy.errors import CannotStart, ConnectionLost
 from wsproxy.network.channel import Channel, make_channel
 from wsproxy.network.listen import ListeningSocket
-from wsproxy.service.orders import Answer, Ask, Farewell, Order, Prepare, Reply
+from wsproxy.service.messages import Ask, Farewell, Prepare, Reply
+from wsproxy.service.orders import Answer, Order
 from wsproxy.telemetry.snapshot import Snapshot
 
 _UNSENT_MESSAGES = 64

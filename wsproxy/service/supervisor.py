@@ -19,18 +19,8 @@ from wsproxy.errors import CannotStart
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.listen import share_out
 from wsproxy.service.listeners import Change, Listeners
-from wsproxy.service.orders import (
-    Abandon,
-    Answer,
-    Commit,
-    CountTunnels,
-    Drain,
-    DrainEndpoint,
-    Order,
-    Prepare,
-    Stop,
-    TakeSnapshot,
-)
+from wsproxy.service.messages import Abandon, Commit, Drain, Prepare, Stop
+from wsproxy.service.orders import Answer, CountTunnels, DrainEndpoint, Order, TakeSnapshot
 from wsproxy.service.place import Place
 from wsproxy.settings.tree import Settings, Shutdown
 from wsproxy.telemetry import metrics
