@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from tests.endtoend import peers
 from tests.endtoend.crowd import crowd, crowd_upstream
 from tests.endtoend.proxy import BASE, Proxy, route, started, wait_for
+from tests.endtoend.test_tls import issue, shaken, talk, tls_listener, trusting
 from tests.endtoend.wire import BINARY, Frame, RawUpstream, answer, knock, tunnel
 
 SECONDS = float(os.environ.get("RELOAD_SECONDS", "8"))
@@ -232,3 +233,39 @@ def test_a_unix_socket_that_stays(start: Start, plain_upstream: peers.Upstream, 
     assert oct(path.stat().st_mode & 0o777) == "0o600"
     service.reload(route("echo", plain_upstream.url))
     assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_certificates_are_renewed_everywhere_or_nowhere(
+    start: Start, plain_upstream: peers.Upstream, tmp_path: Path, workers: int
+) -> None:
+    """By serial number; a key that does not fit its certificate is refused, and nobody shows the new certificate."""
+    base = f"workers = {workers}\n" + BASE
+    listener = tls_listener(tmp_path, "a.example")
+    echo = route("feed", plain_upstream.url)
+    service = start(listener, echo, base=base)
+    proxy = service.proxy
+    (first,) = serials(proxy)
+    with talk(proxy, trusting()) as client:
+        issue(tmp_path, "a.example")
+        service.reload(listener, echo, base=base)
+        (second,) = serials(proxy)
+        assert second != first
+        _, key = issue(tmp_path, "a.example")
+        key.write_text("nonsense")
+        service.reload(listener, echo, base=base, result="failure")
+        assert says(service, str(key))
+        assert serials(proxy) == {second}
+        client.send("still there")
+        assert client.recv(30) == "still there"
+
+
+def serials(proxy: Proxy) -> set[object]:
+    """Of the certificates that ten connections are shown."""
+    shown: set[object] = set()
+    for _ in range(10):
+        with shaken(proxy, trusting()) as secure:
+            certificate = secure.getpeercert()
+            assert certificate is not None
+            shown.add(certificate["serialNumber"])
+    return shown
