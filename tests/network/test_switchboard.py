@@ -225,6 +225,8 @@ def test_drain_closes_both_sides() -> None:
 class Faulty(Relay):
     """A relay with a bug."""
 
+    __slots__ = ()
+
     def receive(self, side: Side, data: bytes, now: float) -> None:
         raise RuntimeError("a bug")
 

@@ -243,7 +243,7 @@ class PlainTransport(Transport):
         return len(self._rest)
 
     def read_now(self, limit: int = READ_BYTES) -> bytes | None:
-        # `_receive` once more, as `write_now` has `_send`: a call for each message less.
+        # What `_receive` does, without the call.
         try:
             return self._sock.recv(limit)
         except (BlockingIOError, InterruptedError):

@@ -54,6 +54,35 @@ class Flow:
     :param meter: times the codec's calls.
     """
 
+    __slots__ = (
+        "_blind",
+        "_check_text",
+        "_deflating",
+        "_gathered",
+        "_head",
+        "_hits",
+        "_inflating",
+        "_marked",
+        "_opcode",
+        "_piece",
+        "_size",
+        "_small",
+        "_unsent",
+        "_utf8",
+        "_wire",
+        "between_messages",
+        "decoder",
+        "encoder",
+        "limits",
+        "meter",
+        "pending",
+        "plan",
+        "received",
+        "sent",
+        "sink",
+        "sizes",
+    )
+
     def __init__(
         self,
         sink: Leg,

@@ -57,12 +57,39 @@ def frame_size(data: bytes) -> int | None:
     return None if len(data) < 10 else head + 8 + int.from_bytes(data[2:10], "big")
 
 
+class _Keys:
+    """Masking keys, from the system's generator 256 at a time: asking for each was a system call for each message."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._at = 0
+
+    def take(self) -> bytes:
+        at = self._at
+        if at >= len(self._bytes):
+            self._bytes = os.urandom(1024)
+            at = 0
+        self._at = at + 4
+        return self._bytes[at : at + 4]
+
+    def forget(self) -> None:
+        self._bytes = b""
+        self._at = 0
+
+
+_keys = _Keys()
+# Two processes must not use the same ones.
+os.register_at_fork(after_in_child=_keys.forget)
+
+
 def masked_frame(first: int, payload: bytes) -> bytes:
     """A whole frame as a client sends it, under a fresh key (RFC 6455 §5.3: unpredictable, from a strong source)."""
-    key = os.urandom(4)
+    key = _keys.take()
     return header(first, len(payload), MASKED) + key + apply_mask(payload, key)
 
 
 def plain_frame(first: int, payload: bytes) -> bytes:
     """A whole frame as a server sends it."""
-    return header(first, len(payload), 0) + payload
+    size = len(payload)
+    # The most common case without a call.
+    return (_MEDIUM(first, 126, size) if 125 < size < 65536 else header(first, size, 0)) + payload

@@ -32,6 +32,13 @@ Messages = Iterator[tuple[int, bytes]]
 class Lane:
     """One direction's fast lane; it shares the codecs, limits and counters of its flow."""
 
+    __slots__ = (
+        "_copies",
+        "_fault",
+        "_flow",
+        "_largest",
+    )
+
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._largest = flow.limits.max_message_bytes
@@ -76,11 +83,13 @@ class Lane:
                 if decoder.pending:
                     flow.take_started(Piece(first & _OPCODE, True, True, payload, True, True), plain)
                     return
-        if not (blind or self._is_allowed(first, plain)):
+        size = len(plain)
+        # The two questions of `_is_allowed`, which is asked itself where one is not answered at once.
+        doubted = size > self._largest or (first & _OPCODE == TEXT and not plain.isascii())
+        if doubted and not (blind or self._is_allowed(first, plain)):
             assert self._fault is not None
             raise self._fault
         leaving, out = self._turn(first, payload, plain)
-        size = len(plain)
         for tally in (flow.received, flow.sent):
             if first & _OPCODE == TEXT:
                 tally.text += 1

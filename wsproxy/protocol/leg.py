@@ -18,15 +18,13 @@ from dataclasses import dataclass
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, Pong
-from wsproto.extensions import Extension
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+from wsproto.frame_protocol import CloseReason
 
 from wsproxy.errors import Side, Violation
 from wsproxy.protocol import frames
 from wsproxy.protocol.limits import Limits
+from wsproxy.protocol.tap import Tap
 
-_NO_BITS = RsvBits(False, False, False)
-_RSV1_ONLY = RsvBits(True, False, False)
 _TEXT = frames.FIN | frames.TEXT
 _TEXT_RUN = _TEXT | frames.RSV1
 _BINARY_RUN = frames.FIN | frames.RSV1 | frames.BINARY
@@ -68,54 +66,6 @@ class CloseFrame:
 LegEvent = Piece | PingFrame | PongFrame | CloseFrame
 
 
-class _Tap(Extension):
-    """Sees each inbound frame before wsproto keeps it; holds the raw payload of the event that wsproto yields next."""
-
-    name = "wsproxy-tap"
-
-    def __init__(self, limits: Limits, rsv1: bool) -> None:
-        self._limits = limits
-        self._data_bits = _RSV1_ONLY if rsv1 else _NO_BITS
-        self._opcode = Opcode.BINARY
-        self.first = False
-        self.rsv1 = False
-        self.payload = b""
-        self.fault: Violation | None = None
-        self.close_code: int | None = None
-
-    def enabled(self) -> bool:
-        return True
-
-    def offer(self) -> bool | str:
-        return False
-
-    def frame_inbound_header(
-        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
-    ) -> CloseReason | RsvBits:
-        # wsproto calls this again for the same frame while its masking key has not arrived: only assign, never count.
-        self._opcode = opcode
-        if opcode.iscontrol():
-            return _NO_BITS
-        if payload_length > self._limits.max_frame_bytes:
-            self.fault = Violation(1009, f"frame over {self._limits.max_frame_bytes} bytes")
-            return CloseReason.MESSAGE_TOO_BIG
-        self.first = opcode is not Opcode.CONTINUATION
-        if not self.first:
-            return _NO_BITS
-        self.rsv1 = rsv.rsv1
-        return self._data_bits
-
-    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        if not self._opcode.iscontrol():
-            self.payload = data
-            return b""
-        if self._opcode is Opcode.CLOSE and data[:2] == b"\x03\xf6":
-            # 1014 is registered with IANA (bad gateway); wsproto refuses it. It judges the rest of the frame as 1013.
-            self.close_code = 1014
-            return b"\x03\xf5" + data[2:]
-        return data
-
-
 class Leg:
     """One side's conversation after the 101.
 
@@ -124,12 +74,35 @@ class Leg:
     :param compressed: permessage-deflate was agreed, so RSV1 is legal.
     """
 
+    __slots__ = (
+        "_at",
+        "_fragments",
+        "_head",
+        "_in_message",
+        "_input",
+        "_largest",
+        "_limits",
+        "_masked",
+        "_missing",
+        "_opcode",
+        "_outbox",
+        "_stirred",
+        "_tap",
+        "_whole",
+        "_write_frame",
+        "_wsproto",
+        "close_received",
+        "close_sent",
+        "outbox_bytes",
+        "side",
+    )
+
     def __init__(self, side: Side, limits: Limits, *, compressed: bool) -> None:
         self.side = side
         self.close_sent = False
         self.close_received = False
         self._limits = limits
-        self._tap = _Tap(limits, compressed)
+        self._tap = Tap(limits, compressed)
         role = ConnectionType.SERVER if side is Side.CLIENT else ConnectionType.CLIENT
         self._wsproto = Connection(role, [self._tap])
         self._write_frame = frames.plain_frame if side is Side.CLIENT else frames.masked_frame

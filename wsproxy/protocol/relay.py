@@ -80,6 +80,11 @@ class Relay:
     :param toll: what the client may send a second; None: no limit.
     """
 
+    __slots__ = (
+        "_backlog", "_carried", "_drain_code", "_draining", "_failed", "_flows", "_input", "_lanes", "_legs",
+        "_resting", "_tallies", "_toll", "_watch", "_writable", "close_seconds", "deadline", "ending", "steady",
+    )  # fmt: skip
+
     def __init__(
         self,
         legs: tuple[Leg, Leg],
