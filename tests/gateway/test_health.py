@@ -4,9 +4,9 @@ import pytest
 
 from tests.gateway.test_pools import Clock, choose, make, name, opened, passing
 from wsproxy.errors import Refused
-from wsproxy.gateway.endpoints import Instance
+from wsproxy.gateway.endpoints import Endpoints, Instance
 from wsproxy.gateway.pools import Pool
-from wsproxy.settings.tree import Health
+from wsproxy.settings.tree import Health, HealthMode
 
 PASSIVE = Health(mode="passive", fall=3, eject_seconds=10)
 
@@ -137,3 +137,21 @@ def test_who_comes_up_starts_slowly(how: str) -> None:
     assert passing(pool, 30) == {"a": 10, "b": 20}
     clock.now += 10
     assert passing(pool, 20) == {"a": 10, "b": 10}
+
+
+@pytest.mark.parametrize(("after", "chosen"), [("passive", "b"), ("off", "ab"), ("tcp", "")])
+def test_what_was_judged_before_a_reload_counts_if_it_still_would_be(after: HealthMode, chosen: str) -> None:
+    """Nobody probes any more: who was down by probes is not down for ever. Ejections count but where health is off."""
+    known, clock = Endpoints(), Clock()
+    old = make(weights=(1, 1), known=known, clock=clock, health=Health(mode="tcp", fall=1))
+    a, b = old.instances()
+    assert old.failed(a)
+    assert old.probed(a, False)
+    assert old.probed(b, False)
+    new = make(weights=(1, 1), known=known, clock=clock, health=Health(mode=after))
+    assert [new.is_up(endpoint) for endpoint in new.endpoints] == [host in chosen for host in "ab"]
+    if chosen:
+        assert set(opened(new, 4)) == set(chosen)
+    else:
+        with pytest.raises(Refused):
+            new.choose("192.0.2.1")

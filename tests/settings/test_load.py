@@ -399,6 +399,10 @@ ELSEWHERE = [
         ["metrics.listen: '127.0.0.1:8080' is already listeners[0].bind"],
     ),
     (
+        "control.socket = '/run/a.sock'\n" + LISTENER.replace("127.0.0.1:1", "unix:/run/a.sock") + LEAST,
+        ["control.socket: 'unix:/run/a.sock' is already listeners[0].bind"],
+    ),
+    (
         '[metrics]\nlisten = "9464"' + LEAST,
         ["metrics.listen: '9464' has no port: write host:port, [v6]:port, unix:/path or fd:N"],
     ),

@@ -61,12 +61,6 @@ class Instance:
     def endpoint(self) -> Endpoint:
         return self.known.endpoint
 
-    def is_ejected(self, now: float) -> bool:
-        return now < self.ejected_until
-
-    def is_up(self, now: float) -> bool:
-        return self.passing and not self.is_ejected(now)
-
 
 class KnownEndpoint:
     """An endpoint of an upstream, with its instances now.

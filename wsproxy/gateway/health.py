@@ -14,6 +14,16 @@ _LONGEST = 10
 """An ejection is at most this many times ``eject_seconds``."""
 
 
+def is_usable(instance: Instance, health: Health) -> bool:
+    """Probes do not speak against it. What they said before a reload that ended probing does not count any more."""
+    return instance.passing or health.mode in ("off", "passive")
+
+
+def is_ejected(instance: Instance, health: Health, now: float) -> bool:
+    """Failures put it behind the others."""
+    return now < instance.ejected_until and health.mode != "off"
+
+
 def succeeded(instance: Instance) -> None:
     """A client's handshake was answered there."""
     instance.failures = 0
@@ -22,7 +32,7 @@ def succeeded(instance: Instance) -> None:
 
 def failed(instance: Instance, health: Health, now: float) -> bool:
     """A client's handshake failed there. True if that ejects the instance."""
-    if health.mode == "off" or instance.is_ejected(now):
+    if health.mode == "off" or is_ejected(instance, health, now):
         return False
     instance.failures += 1
     if instance.failures < health.fall:

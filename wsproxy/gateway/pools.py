@@ -54,10 +54,15 @@ class Pool:
         ``client`` is the client's address. Raises Refused 503 when there is nothing to try at all.
         """
         now = self._clock()
-        usable = [each for each in self.instances() if each.passing and each.endpoint.url not in self._draining]
+        judged = self.settings.health
+        usable = [
+            each
+            for each in self.instances()
+            if health.is_usable(each, judged) and each.endpoint.url not in self._draining
+        ]
         if not usable:
             # Nobody knows when it will be back; a probe may bring it up at its next turn.
-            wait = math.ceil(self.settings.health.interval_seconds)
+            wait = math.ceil(judged.interval_seconds)
             raise _unavailable("upstream_unreachable", "no endpoint of the upstream is up", wait)
         cap = self.settings.max_connections
         free = [each for each in usable if each not in tried and (not cap or each.live < cap)]
@@ -66,7 +71,7 @@ class Pool:
                 return None
             raise _unavailable("limited", "every endpoint of the upstream is full", 1)
         # Ejected ones are the last resort.
-        best = [each for each in free if not each.is_ejected(now)] or free
+        best = [each for each in free if not health.is_ejected(each, judged, now)] or free
         chosen = best[0] if len(best) == 1 else self._way.choose(best, lambda each: self._share(each, now), client)
         chosen.live += 1
         chosen.known.live += 1
@@ -106,8 +111,11 @@ class Pool:
 
     def is_up(self, endpoint: Endpoint) -> bool:
         """One of the endpoint's instances is up."""
-        now = self._clock()
-        return any(each.is_up(now) for each in self._find(endpoint).instances)
+        now, judged = self._clock(), self.settings.health
+        return any(
+            health.is_usable(each, judged) and not health.is_ejected(each, judged, now)
+            for each in self._find(endpoint).instances
+        )
 
     def _find(self, endpoint: Endpoint) -> KnownEndpoint:
         return self.known[self.endpoints.index(endpoint)]

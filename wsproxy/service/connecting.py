@@ -122,7 +122,10 @@ class Attempts:
 async def reach(group: Group, instance: Instance, timeout_seconds: float, preamble: bytes) -> Transport:
     """Dial an instance, as `dial` does."""
     endpoint = instance.endpoint
-    place = endpoint if instance.address is None else replace(endpoint, host=instance.address)
+    place = endpoint
+    # After a reload a name may have addresses from before, although it is to be looked up each time now.
+    if instance.address is not None and group.pool.settings.resolve_seconds:
+        place = replace(endpoint, host=instance.address)
     return await dial(place, group.tls, group.server_name or endpoint.host, timeout_seconds, preamble)
 
 

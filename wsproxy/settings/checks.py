@@ -49,7 +49,8 @@ def _refuse_duplicates(array: str, member: str, values: list[str], problems: Pro
 def _check_binds(settings: Settings, problems: Problems) -> None:
     taken: dict[str, str] = {}
     binds = [(f"listeners[{index}].bind", listener.bind) for index, listener in enumerate(settings.listeners)]
-    for path, bind in [*binds, ("metrics.listen", settings.metrics.listen)]:
+    control = f"unix:{settings.control.socket}" if settings.control.socket else ""
+    for path, bind in [*binds, ("metrics.listen", settings.metrics.listen), ("control.socket", control)]:
         if not bind:
             continue
         address = parse_address(bind)
