@@ -47,7 +47,7 @@ def refusing() -> str:
 
 def group_of(*urls: str, **settings: object) -> Group:
     upstream = Upstream(endpoints=tuple(map(WeightedUrl, urls)), balance="round_robin", **settings)  # type: ignore[arg-type]
-    return Group(Pool("feed", upstream), None, "")
+    return Group(Pool("feed", upstream), None, "", "off")
 
 
 def attempts(group: Group, connect_seconds: float = 5.0) -> Attempts:
