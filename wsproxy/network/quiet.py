@@ -11,7 +11,7 @@ from wsproxy.protocol.relay import Relay
 QUIET_SECONDS = 15.0
 """A tunnel that has carried no message between two looks so far apart rests (see `Relay.rest`)."""
 RESTS_A_TURN = 500
-"""A few milliseconds of work, with the trimming some ten."""
+"""A millisecond or two of work, and with 10,000 tunnels some 10 to 25 of trimming."""
 RESTS_WORTH_TRIMMING = 64
 """Memory of fewer tunnels waits until there is more."""
 

@@ -11,7 +11,10 @@ from dataclasses import replace
 
 from wsproxy.errors import Side
 from wsproxy.extensions.cache import Cache
+from wsproxy.extensions.deflate import Encoder
 from wsproxy.extensions.engines import choose, choose_to_decompress
+from wsproxy.extensions.inflate import Decoder
+from wsproxy.extensions.permessage_deflate import Window
 from wsproxy.settings.compression import LegCompression
 from wsproxy.settings.routes import Route
 from wsproxy.settings.tree import Settings
@@ -77,11 +80,8 @@ def _most(client: LegCompression, upstream: LegCompression) -> int:
 def _leg_bytes(leg: LegCompression, side: Side) -> int:
     ends = (leg.server_max_window_bits, leg.client_max_window_bits)
     own, far = ends if side is Side.CLIENT else reversed(ends)
-    options = leg.deflate_options
-    engine = choose(leg.engine, own)
-    level = engine.default_level if options.level is None else options.level
-    held = engine.compressor_bytes(level, own, options.mem_level)
-    return held + choose_to_decompress(leg.engine).decompressor_bytes(far)
+    encoder = Encoder(choose(leg.engine, own), Window(own, True), leg.deflate_options)
+    return encoder.capacity + Decoder(choose_to_decompress(leg.engine), Window(far, True)).capacity
 
 
 def _forgetful(leg: LegCompression) -> LegCompression:
