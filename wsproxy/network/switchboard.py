@@ -352,10 +352,11 @@ class Switchboard:
             side = tunnel.relay.look((_is_judged(client, upstream), _is_judged(upstream, client)), now)
             if side is not None:
                 self._lose(tunnel.ends[side], now, Lapse.PING)
-            self._settle(tunnel, now)
+            if side is not None or tunnel.relay.has_output:
+                self._settle(tunnel, now)
+                self._wake_loop()
         except Exception as failure:  # noqa: BLE001
             self._fail(tunnel, failure)
-        self._wake_loop()
 
     def _lose_if_stuck(self, end: _End, now: float) -> None:
         try:

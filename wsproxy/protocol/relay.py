@@ -356,6 +356,11 @@ class Relay:
         self._tallies[side][Direction.SENT].wire_bytes += len(data)
         return data
 
+    @property
+    def has_output(self) -> bool:
+        """`take` would give something."""
+        return self._legs[0].outbox_bytes > 0 or self._legs[1].outbox_bytes > 0
+
     def backlog(self, side: Side) -> bool:
         """Input of ``side`` waits inside for room on the other side: call `resume`, and do not read."""
         return self._backlog[side]
