@@ -11,7 +11,7 @@ help:
 	@echo "make world      every make of client and upstream, every combination"
 	@echo "make autobahn   the Autobahn TestSuite against every plan, into docs/conformance.md"
 	@echo "make fuzz       coverage-guided, FUZZ_SECONDS for each target"
-	@echo "make soak       10,000 connections, kills for SOAK_SECONDS, 2,000 conversations"
+	@echo "make soak       10,000 connections, kills of ends and of workers for SOAK_SECONDS each, 2,000 conversations"
 	@echo "make reload-soak  reloads for RELOAD_SECONDS under RELOAD_TUNNELS tunnels"
 	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload, into docs/performance.md"
@@ -100,6 +100,7 @@ fuzz: .venv-fuzz/dev.stamp
 
 soak: .venv/dev.stamp
 	$(BIN)/python -m tests.soak $(SOAK_SECONDS)
+	$(BIN)/python -m tests.soak.workers $(SOAK_SECONDS)
 	WSPROXY_HYPOTHESIS=soak $(BIN)/python -m pytest -q -o faulthandler_timeout=3600 tests/protocol/test_conversations.py -k arrives
 
 reference: .venv/dev.stamp

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from wsproxy.errors import CannotStart, ConnectionLost
-from wsproxy.network.listen import ListeningSocket, open_listeners
+from wsproxy.network.listen import ListeningSocket, open_listeners, share_out
 from wsproxy.network.transport import PlainTransport
 from wsproxy.settings.addresses import FdAddress, TcpAddress, UnixAddress
 
@@ -48,6 +48,47 @@ async def check_accepts(listening: ListeningSocket, client: socket.socket) -> No
         client.sendall(b"hello")
         assert await transport.receive_some() == b"hello"
         transport.close()
+
+
+def test_each_worker_has_a_socket_of_its_own() -> None:
+    async def main() -> None:
+        group = await open_listeners(TcpAddress("127.0.0.1", 0), slots=3)
+        assert [each.slot for each in group] == [0, 1, 2]
+        assert len({each.address for each in group}) == 1
+        for winner in (2, 0, 1):
+            share_out(group, [float(slot == winner) for slot in range(3)])
+            await check_accepts(group[winner], socket.create_connection(("127.0.0.1", port_of(group[0]))))
+        for each in group:
+            each.close()
+
+    run(main)
+
+
+def test_a_group_keeps_others_out_and_stays_out_itself() -> None:
+    """SO_REUSEPORT alone would let two groups of one user share an address, and neither would know."""
+
+    async def main() -> None:
+        group = await open_listeners(TcpAddress("127.0.0.1", 0), slots=2)
+        address = TcpAddress("127.0.0.1", port_of(group[0]))
+        for slots in (0, 2):
+            with pytest.raises(CannotStart, match="in use"):
+                await open_listeners(address, slots=slots)
+        for each in group:
+            each.close()
+        again = await open_listeners(address, slots=2)
+        for each in again:
+            each.close()
+
+    run(main)
+
+
+def test_workers_share_a_socket_that_cannot_be_doubled(tmp_path: Path) -> None:
+    async def main() -> None:
+        (alone,) = await open_listeners(UnixAddress(str(tmp_path / "a.sock")), slots=2)
+        assert alone.slot is None
+        alone.close()
+
+    run(main)
 
 
 def test_tcp_tells_its_real_port() -> None:
