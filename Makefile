@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-engines reference charts lock clean
+.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-engines bench-syscalls reference charts lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
@@ -13,7 +13,8 @@ help:
 	@echo "make fuzz       coverage-guided, FUZZ_SECONDS for each target"
 	@echo "make soak       10,000 connections, kills of ends and of workers for SOAK_SECONDS each, 2,000 conversations"
 	@echo "make reload-soak  reloads for RELOAD_SECONDS under RELOAD_TUNNELS tunnels"
-	@echo "make bench      beside other proxies, into docs/performance.md (hours)"
+	@echo "make bench      beside other proxies, into docs/performance.md (40 minutes)"
+	@echo "make bench-syscalls  system calls for each message, into docs/performance.md"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload, into docs/performance.md"
 	@echo "make reference  the settings' part of docs/configuration.md, from the code"
 	@echo "make charts     renew the chart library of the built-in page"
@@ -79,6 +80,10 @@ bench: .venv/runtime.stamp .venv-bench/stamp .venv-mitmproxy/stamp
 
 bench-engines: .venv/runtime.stamp
 	$(BIN)/python -m benchmarks.engines --report docs/performance.md
+
+# How many system calls each message costs; needs strace, and HAProxy to compare with.
+bench-syscalls: .venv/runtime.stamp
+	$(BIN)/python -m benchmarks.syscalls --report docs/performance.md
 
 # The whole Autobahn TestSuite, which needs a Python 2.7; without one it says so and ends well. Hours.
 autobahn: .venv/dev.stamp

@@ -32,7 +32,7 @@ def say(text: str) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     env = os.environ.get
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="wsproxy beside other proxies")
-    parser.add_argument("--rounds", type=int, default=int(env("BENCH_ROUNDS") or 5))
+    parser.add_argument("--rounds", type=int, default=int(env("BENCH_ROUNDS") or 3))
     parser.add_argument("--only", default=env("BENCH_ONLY") or "", help="workloads or their groups; commas if several")
     parser.add_argument(
         "--peers", default=env("BENCH_PEERS") or "", help="beginnings of contestants' names; all if empty"

@@ -181,6 +181,12 @@ def _apt(*packages: str) -> str:
 
 _NO_TAKEOVER = "[routes.compression.client]\nserver_no_context_takeover = true"
 
+# Where a fourth and a fifth peer would say nothing new, they would only make a run longer.
+_SLOWER_PEERS = frozenset(
+    {"feed", "noise", "passthrough", "sparse", "broadcast", "latency", "echo", "handshakes", "idle"}
+)
+_SECOND_TUNNEL = frozenset({"feed", "tls", "handshakes", "idle"})
+
 CONTESTANTS: tuple[Contestant, ...] = (
     Contestant("wsproxy", (), _wsproxy("")),
     Contestant(
@@ -227,12 +233,14 @@ CONTESTANTS: tuple[Contestant, ...] = (
         ),
         _node,
         tls=False,
+        groups=_SLOWER_PEERS,
     ),
     Contestant(
         "Python websockets",
         ((str(_PYTHON), "a virtual environment .venv-bench with benchmarks/peers/python/requirements.txt"),),
         _websockets,
         tls=False,
+        groups=_SLOWER_PEERS,
     ),
     Contestant(
         "mitmproxy",
@@ -240,8 +248,8 @@ CONTESTANTS: tuple[Contestant, ...] = (
         _mitmproxy,
         tls=False,
         # Only where no client sends: see its addon.
-        groups=frozenset({"feed", "passthrough", "noise"}),
+        groups=frozenset({"feed"}),
     ),
-    Contestant("nginx tunnel", (("nginx", _apt("nginx-light")),), _nginx, deflates=False),
+    Contestant("nginx tunnel", (("nginx", _apt("nginx-light")),), _nginx, deflates=False, groups=_SECOND_TUNNEL),
     Contestant("HAProxy tunnel", (("haproxy", _apt("haproxy")),), _haproxy, deflates=False),
 )

@@ -6,6 +6,7 @@ Owns: its command line and its protocol, as load/main.c has them. Knows no proxy
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from benchmarks import frames
 from benchmarks.workloads import Traffic, Workload
 
 SOURCES = Path(__file__).parent / "load"
+# 10,000 handshakes through the slowest proxy, on a busy machine.
+_ANSWER_SECONDS = 120.0
 INSTALL = "apt-get install gcc libc6-dev libssl-dev"
 
 
@@ -138,6 +141,9 @@ class Load:
 
     def _answer(self, expected: str) -> str:
         assert self._process.stdout is not None
+        # It says one line at a time, so nothing waits in our buffer. A proxy that answers nothing ends a run so.
+        if not select.select([self._process.stdout], [], [], _ANSWER_SECONDS)[0]:
+            raise LoadFailed(f"no answer within {_ANSWER_SECONDS:.0f} s: {expected or 'snapshot'}")
         line = self._process.stdout.readline()
         if not line.startswith(expected) or line.startswith("error"):
             raise LoadFailed(line.strip() or "the load program ended")
@@ -150,7 +156,14 @@ def running(
 ) -> Iterator[Load]:
     """The load program with its upstream listening; ended afterwards."""
     command = [str(program), "--traffic", workload.traffic, "--connections", str(connections)]
-    command += ["--interval-us", str(workload.interval_us), "--most", str(workload.most)]
+    command += [
+        "--interval-us",
+        str(workload.interval_us),
+        "--most",
+        str(workload.most),
+        "--flood",
+        str(workload.flood),
+    ]
     command += ["--upstream-deflates", str(int(workload.upstream_deflates)), "--tls", str(int(workload.tls))]
     command += ["--record", str(record), *frame_files]
     process = subprocess.Popen(

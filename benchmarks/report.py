@@ -18,6 +18,7 @@ _TITLES = {
     "tls": "TLS to the clients",
     "sparse": "Sparse: many connections, few messages each, 1 KiB",
     "broadcast": "Broadcast: the same message to all connections at once",
+    "fairness": "Fairness: a thousand quiet tunnels, a message a second each, with and without one that floods",
     "latency": "Latency, 50 connections, 1 KiB: light is 500 messages a second, half 5,000",
     "echo": "Echo: one message in flight on each connection, both directions",
     "handshakes": "Handshakes: connect, 101, close, end; 32 at a time",
@@ -25,6 +26,7 @@ _TITLES = {
 }
 _METRICS = {
     "idle": ("memory_kib", "KiB for each tunnel"),
+    "fairness": ("p99_us", "p99 of the quiet ones in microseconds"),
     "latency": ("p99_us", "p99 in microseconds"),
     "handshakes": ("cpu_us", "microseconds of CPU for each handshake"),
 }

@@ -60,7 +60,7 @@ class Runner:
                 f"{self._settings.files:,} (ulimit -Hn)"
             )
         taking_part = [each for each in contestants if each.runs(workload)]
-        for number in range(self._settings.rounds):
+        for number in range(min(self._settings.rounds, workload.rounds or self._settings.rounds)):
             shift = number % max(1, len(taking_part))
             for contestant in taking_part[shift:] + taking_part[:shift]:
                 self._keep(self._one(workload, contestant, number, connections, frame_files))

@@ -34,6 +34,8 @@ class Workload:
     :ivar seconds: the measuring window; a second of the same traffic goes before it.
     :ivar most: messages to each connection, then quiet; 0: no end. With it, memory is what is measured, after
         ``quiet_seconds``.
+    :ivar flood: so many of the connections are pushed to as fast as they take it, and are not counted.
+    :ivar rounds: at most; 0: as many as the run has.
     :ivar upstream_deflates: the upstream speaks permessage-deflate too.
     :ivar tls: the clients speak TLS.
     """
@@ -45,9 +47,11 @@ class Workload:
     size: int = 1024
     kind: str = "market"
     interval_us: int = 0
-    seconds: float = 4.0
+    seconds: float = 2.5
     most: int = 0
     quiet_seconds: float = 0.0
+    flood: int = 0
+    rounds: int = 0
     upstream_deflates: bool = False
     tls: bool = False
 
@@ -74,13 +78,18 @@ def _feeds() -> list[Workload]:
 
 def _paced() -> list[Workload]:
     return [
-        Workload("sparse 500 x 10/s", "sparse", 500, Traffic.PACED, interval_us=100_000),
-        Workload("sparse 5,000 x 1/s", "sparse", 5000, Traffic.PACED, interval_us=1_000_000),
+        Workload("sparse 500 x 10/s", "sparse", 500, Traffic.PACED, interval_us=100_000, seconds=4),
+        Workload("sparse 5,000 x 1/s", "sparse", 5000, Traffic.PACED, interval_us=1_000_000, seconds=4),
         Workload("broadcast 8 KiB to 200", "broadcast", 200, Traffic.TOGETHER, 8192, interval_us=100_000),
         Workload("broadcast 8 KiB to 2,000", "broadcast", 2000, Traffic.TOGETHER, 8192, interval_us=1_000_000),
+        # The same thousand, and then one more that takes all it can get.
+        Workload("1,000 quiet", "fairness", 1000, Traffic.PACED, interval_us=1_000_000, seconds=4),
+        Workload(
+            "1,000 quiet, one flooding", "fairness", 1001, Traffic.PACED, interval_us=1_000_000, seconds=4, flood=1
+        ),
         # Light: 500 messages a second. Half: what costs a proxy at 100 us a message half a core.
-        Workload("latency, light load", "latency", 50, Traffic.PACED, interval_us=100_000, seconds=8),
-        Workload("latency, half load", "latency", 50, Traffic.PACED, interval_us=10_000, seconds=8),
+        Workload("latency, light load", "latency", 50, Traffic.PACED, interval_us=100_000, seconds=6),
+        Workload("latency, half load", "latency", 50, Traffic.PACED, interval_us=10_000, seconds=6),
     ]
 
 
@@ -97,7 +106,17 @@ def _lives() -> list[Workload]:
         Workload("handshakes", "handshakes", 32, Traffic.HANDSHAKES),
         Workload("handshakes, TLS", "tls", 32, Traffic.HANDSHAKES, tls=True),
         *(
-            Workload(f"idle {count:,}", "idle", count, Traffic.PACED, interval_us=1_000_000, most=3, quiet_seconds=40)
+            # Memory is the same each time, and this takes the better part of a minute for each contestant.
+            Workload(
+                f"idle {count:,}",
+                "idle",
+                count,
+                Traffic.PACED,
+                interval_us=1_000_000,
+                most=3,
+                quiet_seconds=40,
+                rounds=1,
+            )
             for count in (1000, 10_000)
         ),
     ]

@@ -139,13 +139,14 @@ static void end_frame(void *who, const struct reader *reader) {
     stream_send(&client->stream, pong, 6 + reader->size);
   }
   if (is_control(reader) || !is_final(reader)) return;
+  add(delivered(client->index), 1);
+  if (floods(client->index)) return;
   int64_t now = 0;
   if (options.traffic == ECHO) now = now_ns() - client->sent_time;
   else if (options.traffic == PACED || options.traffic == TOGETHER)
     now = now_ns() - atomic_load_explicit(sent_at(client->index, client->received), memory_order_relaxed);
   if (now) note_latency(now);
   client->received++;
-  add(delivered(client->index), 1);
   add(&shared->messages, 1);
   if (options.traffic == ECHO && atomic_load(&shared->phase) == RUNNING) send_echo(client);
 }
@@ -153,7 +154,7 @@ static void end_frame(void *who, const struct reader *reader) {
 static const struct listener listener = {NULL, NULL, end_frame};
 
 static void take(struct client *client, uint8_t *data, size_t length) {
-  add(&shared->wire_bytes, (int64_t)length);
+  if (!floods(client->index)) add(&shared->wire_bytes, (int64_t)length);
   if (client->record) {
     size_t used = client->record->length, room = RECORD_BYTES - used;
     memcpy(client->record->bytes + used, data, length < room ? length : room);

@@ -35,6 +35,7 @@ struct options {
   enum traffic traffic;
   int connections;
   int64_t interval_us;     /* from one message to the next on one connection, if paced */
+  int flood;               /* the first so many connections are pushed to without a pace; they are not counted */
   int64_t most;            /* messages that the upstream pushes to each connection; 0: no end */
   bool upstream_deflates;  /* the upstream accepts permessage-deflate, and pushes its compressed frames */
   bool tls;
@@ -88,6 +89,7 @@ struct frames {
   uint8_t *bytes;
   size_t *offsets; /* count + 1 of them */
 };
+static inline bool floods(int index) { return index < options.flood; }
 /* Every connection begins elsewhere, so that no two send the same at once; unless that is the point. */
 static inline int first_message(int index, const struct frames *frames) {
   return options.traffic == TOGETHER ? 0 : (int)((int64_t)index * 7919 % frames->count);

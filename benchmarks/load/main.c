@@ -167,6 +167,7 @@ static void parse_arguments(int count, char **arguments) {
         if (strcmp(value, traffics[k]) == 0) options.traffic = (enum traffic)k, known = true;
     } else if (strcmp(name, "--connections") == 0) options.connections = atoi(value);
     else if (strcmp(name, "--interval-us") == 0) options.interval_us = atoll(value);
+    else if (strcmp(name, "--flood") == 0) options.flood = atoi(value);
     else if (strcmp(name, "--most") == 0) options.most = atoll(value);
     else if (strcmp(name, "--upstream-deflates") == 0) options.upstream_deflates = atoi(value) != 0;
     else if (strcmp(name, "--tls") == 0) options.tls = atoi(value) != 0;

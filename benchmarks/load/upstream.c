@@ -100,7 +100,7 @@ static void end_frame(void *who, const struct reader *reader) {
   if (!is_control(reader)) return;
   bool is_close = opcode(reader) == 8;
   /* A saturated push has no gap for a pong: runs are shorter than any ping's timeout. */
-  if (opcode(reader) == 10 || (options.traffic == SATURATED && !is_close)) return;
+  if (opcode(reader) == 10 || ((options.traffic == SATURATED || floods(up->index)) && !is_close)) return;
   uint8_t reply[128] = {is_close ? 0x88 : 0x8a, (uint8_t)reader->size};
   for (size_t i = 0; i < reader->size; i++)
     reply[2 + i] = reader->mask ? reader->control[i] ^ reader->mask[i & 3] : reader->control[i];
@@ -111,7 +111,7 @@ static void end_frame(void *who, const struct reader *reader) {
 static const struct listener listener = {begin_frame, echo_payload, end_frame};
 
 static bool wants_push(const struct up *up) {
-  return options.traffic == SATURATED && up->open && !up->closing && atomic_load(&shared->phase) == RUNNING;
+  return (options.traffic == SATURATED || floods(up->index)) && up->open && !up->closing && atomic_load(&shared->phase) == RUNNING;
 }
 
 /* As much as the socket takes, from one run of frames to the next. */
@@ -127,7 +127,7 @@ static void push_saturated(struct up *up) {
 }
 
 static void push_one(struct up *up) {
-  if (up == NULL || !up->open || up->closing || (options.most && up->pushed >= options.most)) return;
+  if (up == NULL || floods(up->index) || !up->open || up->closing || (options.most && up->pushed >= options.most)) return;
   const struct frames *frames = up->frames;
   int64_t which = (first_message(up->index, frames) + up->pushed) % frames->count;
   size_t from = frames->offsets[which], length = frames->offsets[which + 1] - from;
@@ -217,8 +217,8 @@ static void shuffle(void) {
 /* What starts with the phase RUNNING: the clock of a paced push, or the first write of a saturated one. */
 static int begin_traffic(int64_t *began) {
   *began = now_ns();
-  for (int i = 0; options.traffic == SATURATED && i < options.connections; i++)
-    if (by_index[i]) stream_watch(&by_index[i]->stream, poll_fd, EPOLLIN | EPOLLOUT, by_index[i]);
+  for (int i = 0; i < options.connections; i++)
+    if (by_index[i] && wants_push(by_index[i])) stream_watch(&by_index[i]->stream, poll_fd, EPOLLIN | EPOLLOUT, by_index[i]);
   if (options.traffic != PACED && options.traffic != TOGETHER) return -1;
   int64_t step = options.interval_us * 1000 / (options.traffic == PACED ? options.connections : 1);
   int timer = timer_every(step < 100000 ? 100000 : step);

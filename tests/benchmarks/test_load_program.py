@@ -72,6 +72,35 @@ def test_each_client_gets_what_was_sent_to_it(program: Path, tmp_path: Path, wor
             frames.verify(data, seen.extension, workload.corpus, start + 1, binary=workload.binary)
 
 
+def test_a_flood_is_not_counted_among_the_others(program: Path, tmp_path: Path) -> None:
+    workload = replace(PUSH, flood=1)
+    files = load_program.prepare(workload, tmp_path)
+    with load_program.running(program, workload, 5, files, tmp_path / "record") as load:
+        load.connect("127.0.0.1", load.port)
+        load.start()
+        seen = until_each_has(load, 20)
+        load.stop()
+        load.quit()
+    assert seen.most > 100, "as fast as it goes"
+    assert 80 <= seen.messages < seen.most
+    assert sum(seen.histogram.values()) == seen.messages
+    flooded = frames.verify((tmp_path / "record.0").read_bytes(), "", workload.corpus, 0, binary=False)
+    assert flooded > 100
+
+
+def test_a_proxy_that_answers_nothing_ends_the_wait(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = load_program.prepare(PUSH, tmp_path)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        load_program.running(program, PUSH, 5, files, tmp_path / "record") as load,
+    ):
+        monkeypatch.setattr(load_program, "_ANSWER_SECONDS", 0.3)
+        with pytest.raises(LoadFailed, match="no answer"):
+            load.connect("127.0.0.1", mute.getsockname()[1])
+
+
 def test_an_end_of_messages_is_kept_to(program: Path, tmp_path: Path) -> None:
     workload = replace(PUSH, most=3, interval_us=1000)
     files = load_program.prepare(workload, tmp_path)
