@@ -324,6 +324,36 @@ def test_tunnels_of_an_endpoint_that_went_down_are_closed_if_wished(closing: boo
             assert standing.spread(2) == {1: 2}
 
 
+def test_after_a_reload_probes_ask_what_the_new_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.toml"
+    with telling(0, answer=healthy) as seen, telling(1, answer=healthy) as new:
+
+        def asked_by(place: str, *urls: str) -> str:
+            health = ('health.mode = "http"', "health.interval_seconds = 0.1", f'health.path = "{place}"')
+            return BASE + feed(urls, *health)
+
+        path.write_text(asked_by("/old", seen.url))
+        with started([str(path)]) as proxy:
+            wait_for("a probe", lambda: any(each.path == "/old" for each in seen.requests))
+            path.write_text(asked_by("/new", seen.url, new.url))
+            proxy.signal(signal.SIGHUP)
+            wait_for("a new probe", lambda: any(each.path == "/new" for each in seen.requests))
+            wait_for("a probe of the new one", lambda: any(each.path == "/new" for each in new.requests))
+            since = len(seen.requests)
+            wait_for("more of them", lambda: len(seen.requests) >= since + 3)
+            assert {each.path for each in seen.requests[since:]} == {"/new"}
+
+
+def test_an_endpoint_counts_as_down_as_soon_as_one_of_several_workers_says_so() -> None:
+    url = dead_url()
+    health = ('health.mode = "tcp"', "health.interval_seconds = 0.1")
+    with configured(feed([url], *health), base="workers = 2\n" + BASE) as proxy:
+        wait_for("it to be down", lambda: not up(proxy, url))
+        with telling(5, port=int(url.rpartition(":")[2])):
+            wait_for("it to be up for both", lambda: up(proxy, url))
+            assert once(proxy) == 5
+
+
 # --- names
 
 

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 from jsonschema import Draft202012Validator
 
+from tests.settings.documents import documents
+from wsproxy.settings.load import read
+from wsproxy.settings.problems import Problems
 from wsproxy.settings.schema import schema
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.toml"))
@@ -98,3 +102,23 @@ def test_every_key_is_described() -> None:
         return all(each["description"] and described(each) for each in nested.values())
 
     assert described(schema())
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(documents())
+def test_what_the_loader_accepts_the_schema_accepts(document: dict[str, Any]) -> None:
+    problems = Problems()
+    read(document, problems)
+    # A drawn document may still not fit together; then it is no document to compare by.
+    assume(not problems.found)
+    assert [error.message for error in VALIDATOR.iter_errors(document)] == []
+
+
+def test_no_table_takes_a_key_that_is_none() -> None:
+    def closed(rules: dict[str, Any]) -> bool:
+        inner = [*rules.get("properties", {}).values(), *rules.get("anyOf", [])]
+        inner += [rules[word] for word in ("items", "additionalProperties") if isinstance(rules.get(word), dict)]
+        is_open = rules.get("type") == "object" and "additionalProperties" not in rules
+        return not is_open and all(closed(each) for each in inner)
+
+    assert closed(schema())
