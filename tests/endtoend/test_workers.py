@@ -87,8 +87,8 @@ def never_falling(proxy: Proxy) -> Iterator[list[float]]:
 def test_tunnels_are_spread_evenly(plain_upstream: peers.Upstream, tmp_path: Path) -> None:
     """Within 60 to 40. Left to the kernel's hash, one run in 250 would not be.
 
-    In batches, each counted before the next: shares follow the counts twice a second, and then the odds against are
-    a million to one.
+    In batches, with a scrape after each: shares follow the counts twice a second and at every scrape, and then the
+    odds against are a million to one.
     """
     control = tmp_path / "control.sock"
     with configured(route("echo", plain_upstream.url), base=base(control=control)) as proxy, ExitStack() as stack:

@@ -22,6 +22,7 @@ from wsproxy.network.channel import Channel, make_channel
 from wsproxy.network.listen import ListeningSocket
 from wsproxy.service.messages import Ask, Farewell, Prepare, Reply
 from wsproxy.service.orders import Answer, Order
+from wsproxy.telemetry import metrics
 from wsproxy.telemetry.snapshot import Snapshot
 
 _UNSENT_MESSAGES = 64
@@ -105,6 +106,7 @@ class Place:
                     case Reply(number, answer):
                         if isinstance(answer, Snapshot):
                             self.last = answer
+                            self.tunnels = int(sum(answer.series(metrics.TUNNELS_ACTIVE).values()))
                         question = self._questions.pop(number, None)
                         if question is not None:
                             question.answer = answer

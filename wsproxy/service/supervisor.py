@@ -197,6 +197,7 @@ class Supervisor:
     async def snapshot(self) -> Snapshot:
         """What all workers counted, living and dead."""
         await self.ask(TakeSnapshot())
+        self._share_out()
         own = Snapshot()
         for place in self._places:
             own.add(metrics.WORKER_RESTARTS, (str(place.index),), place.restarts)
