@@ -21,7 +21,8 @@ _LIFE_SECONDS = 1.0
 _LARGEST_PART = 4
 # A key, a tuple and a place in a dictionary.
 _ENTRY_BYTES = 400
-# A look-up costs a microsecond and a kept payload some of the processor's cache, a hit saves 5 to 30.
+# In look-ups that found nothing. One costs a microsecond, and a kept payload some of the processor's cache; a hit saves
+# 5 to 30 microseconds.
 _TRIAL = 512
 _ENOUGH_HITS = _TRIAL // 8
 _REST_SECONDS = 8.0
@@ -38,10 +39,16 @@ class Recipe:
     strategy: str
 
 
+_Entry = tuple[bytes, bytes]
+"""A payload and what it was compressed to."""
+_NOTHING: _Entry = (b"", b"")
+
+
 class Cache:
     """The messages of one route.
 
     :ivar held: bytes in memory, at most ``max_bytes``.
+    :ivar resting: too little was found lately; nothing is looked up or kept for a while.
     """
 
     __slots__ = (
@@ -52,6 +59,7 @@ class Cache:
         "_old",
         "_old_bytes",
         "_rests_until",
+        "_shelves",
         "_turned",
         "_young",
         "_young_bytes",
@@ -62,8 +70,9 @@ class Cache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._half = max_bytes // 2
-        self._young: dict[bytes, tuple[bytes, bytes]] = {}
-        self._old: dict[bytes, tuple[bytes, bytes]] = {}
+        self._shelves: dict[Recipe, Shelf] = {}
+        self._young: dict[bytes, _Entry] = {}
+        self._old: dict[bytes, _Entry] = {}
         self._young_bytes = self._old_bytes = 0
         self._now = self._turned = self._rests_until = 0.0
         self._looked = self._found = 0
@@ -75,7 +84,10 @@ class Cache:
 
     def shelf(self, recipe: Recipe) -> "Shelf":
         """The part of the cache for one recipe."""
-        return Shelf(self, recipe)
+        shelf = self._shelves.get(recipe)
+        if shelf is None:
+            shelf = self._shelves[recipe] = Shelf(self, recipe)
+        return shelf
 
     def age(self, now: float) -> None:
         """Forget what is too old; call it about once a second.
@@ -89,34 +101,43 @@ class Cache:
             self.resting = False
             self._looked = self._found = 0
 
-    def find(self, key: bytes, payload: bytes) -> bytes | None:
+    def find(self, key: bytes, payload: bytes) -> _Entry | None:
+        """For the shelves, which know their keys."""
         entry = self._young.get(key) or self._old.get(key)
-        self._looked += 1
         if entry is not None and entry[0] == payload:
             self._found += 1
-            return entry[1]
+            return entry
+        self._looked += 1
         if self._looked >= _TRIAL:
-            if self._found < _ENOUGH_HITS:
+            repeats = 0
+            for shelf in self._shelves.values():
+                repeats += shelf.repeats
+                shelf.repeats = 0
+            if self._found + repeats < _ENOUGH_HITS:
                 self._rest()
             self._looked = self._found = 0
         return None
 
-    def keep(self, key: bytes, payload: bytes, compressed: bytes) -> None:
-        size = len(payload) + len(compressed) + _ENTRY_BYTES
+    def keep(self, key: bytes, entry: _Entry) -> bool:
+        """For the shelves; whether there was room."""
+        size = len(entry[0]) + len(entry[1]) + _ENTRY_BYTES
         if self.resting or size > self._half // _LARGEST_PART:
-            return
+            return False
         if self._young_bytes + size > self._half:
             self._turn()
         before = self._young.get(key)
         if before is not None:
             self._young_bytes -= len(before[0]) + len(before[1]) + _ENTRY_BYTES
-        self._young[key] = (payload, compressed)
+        self._young[key] = entry
         self._young_bytes += size
+        return True
 
     def _turn(self) -> None:
         self._turned = self._now
         self._old, self._old_bytes = self._young, self._young_bytes
         self._young, self._young_bytes = {}, 0
+        for shelf in self._shelves.values():
+            shelf.forget_last()
 
     def _rest(self) -> None:
         self.resting = True
@@ -126,17 +147,43 @@ class Cache:
 
 
 class Shelf:
-    """What one recipe made."""
+    """What one recipe made. Ask only while its cache is not resting.
 
-    __slots__ = ("_prefix", "cache")
+    :ivar repeats: how often the last message that was found or kept was wanted again.
+    """
+
+    __slots__ = ("_last", "_prefix", "cache", "repeats")
 
     def __init__(self, cache: Cache, recipe: Recipe) -> None:
         self.cache = cache
+        self.repeats = 0
+        self._last = _NOTHING
         # Ends where no recipe goes on, so that no other recipe's keys begin with it.
-        self._prefix = f"{recipe.engine} {recipe.level} {recipe.bits} {recipe.mem_level} {recipe.strategy}\0".encode(
-            "ascii"
-        )
+        self._prefix = f"{recipe.engine} {recipe.level} {recipe.bits} {recipe.mem_level} {recipe.strategy}\0".encode()
 
-    def key(self, payload: bytes) -> bytes:
+    def find(self, payload: bytes) -> bytes | None:
+        """What this payload was compressed to, if that is known."""
+        last = self._last
+        if payload == last[0]:
+            # A message that goes to many comes again and again before another one does.
+            self.repeats += 1
+            return last[1]
+        entry = self.cache.find(self._key(payload), payload)
+        if entry is None:
+            return None
+        self._last = entry
+        return entry[1]
+
+    def keep(self, payload: bytes, compressed: bytes) -> None:
+        """For whoever wants the same payload next."""
+        entry = (payload, compressed)
+        if self.cache.keep(self._key(payload), entry):
+            self._last = entry
+
+    def forget_last(self) -> None:
+        """It may be too old now; if not, it is found as any other."""
+        self._last = _NOTHING
+
+    def _key(self, payload: bytes) -> bytes:
         """Where a payload may stand: some of its bytes. Two payloads with the same key push each other out, no more."""
         return self._prefix + payload[:32] + payload[-32:] + payload[:: len(payload) // 64 + 1]

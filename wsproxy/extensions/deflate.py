@@ -126,11 +126,10 @@ class Encoder:
         shelf = self._shelf
         if shelf is None or shelf.cache.resting or len(payload) < cache.SMALLEST:
             return self._compress(payload)
-        key = shelf.key(payload)
-        compressed = shelf.cache.find(key, payload)
+        compressed = shelf.find(payload)
         if compressed is None:
             compressed = self._compress(payload)
-            shelf.cache.keep(key, payload, compressed)
+            shelf.keep(payload, compressed)
         else:
             self.hits += 1
             self.hit_bytes += len(payload)
