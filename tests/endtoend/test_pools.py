@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.sync.client import ClientConnection
-from websockets.sync.server import ServerConnection
+from websockets.sync.server import ServerConnection, serve
 
 from tests.endtoend.peers import Upstream, client, echo, healthy, upstream
 from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, environment, started, wait_for
@@ -200,6 +200,33 @@ def test_when_every_endpoint_fails_the_last_one_is_what_is_told() -> None:
         assert {refused(proxy).status_code for _ in range(2)} == {502}
 
 
+def test_an_endpoint_that_thinks_too_long_is_a_504_and_is_not_asked_elsewhere() -> None:
+    with raw_upstream() as slow, telling(1) as other:
+        pool = feed([slow.url, other.url], 'balance = "round_robin"', "health.fall = 1")
+        route = ROUTE + "timeouts.handshake_seconds = 0.3\n"
+        with configured(pool.replace(ROUTE, route)) as proxy:
+            answer = refused(proxy)
+            assert answer.status_code == 504
+            assert other.requests == []
+            assert not up(proxy, slow.url)
+            assert once(proxy) == 1
+
+
+def test_a_wrong_handshake_is_a_502_and_speaks_against_the_endpoint() -> None:
+    def break_key(_connection: ServerConnection, _request: Request, response: Response) -> None:
+        response.headers["Sec-WebSocket-Accept"] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+    with serve(echo, "127.0.0.1", 0, process_response=break_key) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        with configured(feed([url], "health.fall = 1")) as proxy:
+            assert refused(proxy).status_code == 502
+            assert not up(proxy, url)
+        server.shutdown()
+        thread.join(DEADLINE)
+
+
 def test_an_ejected_endpoint_returns_after_its_time() -> None:
     with telling(0) as good, ExitStack() as later:
         url = dead_url()
@@ -210,6 +237,8 @@ def test_an_ejected_endpoint_returns_after_its_time() -> None:
             later.enter_context(telling(1, port=int(url.rpartition(":")[2])))
             wait_for("it to be tried again", lambda: once(proxy) == 1)
             assert up(proxy, url)
+            states = re.findall(r" endpoint (up|ejected) ", "\n".join(proxy.lines))
+            assert states == ["ejected", "up"]  # once each, however often it failed on its return
 
 
 def test_failures_alone_turn_nobody_away() -> None:

@@ -73,10 +73,12 @@ def test_one_more_failure_ejects_again_for_longer_and_a_success_forgives() -> No
         pool.failed(a)
     for times in [2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]:
         clock.now = a.ejected_until
-        assert pool.failed(a)
+        assert pool.is_up(a.endpoint)
+        assert not pool.failed(a)  # it is no news
+        assert not pool.is_up(a.endpoint)
         assert a.ejected_until == clock.now + 10 * times
     clock.now = a.ejected_until
-    pool.succeeded(a)
+    assert [pool.succeeded(a), pool.succeeded(a)] == [True, False]
     assert [pool.failed(a) for _ in range(3)] == [False, False, True]
     assert a.ejected_until == clock.now + 10
 

@@ -79,8 +79,12 @@ class KnownEndpoint:
 
     @property
     def has_name(self) -> bool:
-        """Its host is a name, which may come to lead elsewhere."""
-        return self.endpoint.unix_path is None and not _is_literal(self.endpoint.host)
+        """Its host is a name, which may come to lead elsewhere.
+
+        ``localhost`` never does (RFC 6761 §6.3): its two addresses are the same machine, and mostly only one is served.
+        """
+        host = self.endpoint.host
+        return self.endpoint.unix_path is None and host != "localhost" and not _is_literal(host)
 
     def resolve(self, addresses: Sequence[str], now: float) -> None:
         """Its name leads to ``addresses``, at least one. Those that it led to before keep what is known of them."""

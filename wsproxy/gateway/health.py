@@ -24,14 +24,16 @@ def is_ejected(instance: Instance, health: Health, now: float) -> bool:
     return now < instance.ejected_until and health.mode != "off"
 
 
-def succeeded(instance: Instance) -> None:
-    """A client's handshake was answered there."""
+def succeeded(instance: Instance) -> bool:
+    """A client's handshake was answered there. True if it had been ejected, and this is its return."""
+    returned = instance.ejections > 0
     instance.failures = 0
     instance.ejections = 0
+    return returned
 
 
 def failed(instance: Instance, health: Health, now: float) -> bool:
-    """A client's handshake failed there. True if that ejects the instance."""
+    """A client's handshake failed there. True if that ejects it, for the first time since its last success."""
     if health.mode == "off" or is_ejected(instance, health, now):
         return False
     instance.failures += 1
@@ -42,7 +44,7 @@ def failed(instance: Instance, health: Health, now: float) -> bool:
     instance.came_up = instance.ejected_until
     # Back again it is on trial: one more failure is enough.
     instance.failures = health.fall - 1
-    return True
+    return instance.ejections == 1
 
 
 def probed(instance: Instance, good: bool, health: Health, now: float) -> bool:

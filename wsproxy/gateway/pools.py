@@ -84,12 +84,15 @@ class Pool:
         instance.live -= 1
         instance.known.live -= 1
 
-    def succeeded(self, instance: Instance) -> None:
-        """The instance answered a client's request."""
-        health.succeeded(instance)
+    def succeeded(self, instance: Instance) -> bool:
+        """The instance answered a client's request. True if it returns from an ejection with that."""
+        return health.succeeded(instance)
 
     def failed(self, instance: Instance) -> bool:
-        """The instance could not be reached by a client's request, or did not answer it. True if it is ejected now."""
+        """The instance could not be reached by a client's request, or did not answer it. True if it is ejected now.
+
+        Failing again on its return is no news.
+        """
         return health.failed(instance, self.settings.health, self._clock())
 
     def probed(self, instance: Instance, good: bool) -> bool:

@@ -57,7 +57,8 @@ class UpstreamConnection:
 
     def succeeded(self) -> None:
         """It answered."""
-        self.pool.succeeded(self.instance)
+        if self.pool.succeeded(self.instance):
+            log_state(self.pool, self.instance, "up", "")
 
     def failed(self, reason: str) -> None:
         """It did not answer, or said that it cannot serve."""
