@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import trio
 import trustme
@@ -24,12 +25,13 @@ from wsproxy.settings.load import load
 
 STALL_SECONDS = 0.3
 """How long the far ends put up with a stall before they hang up: longer than the route's deadlines."""
-GUARD_SECONDS = 10
+GUARD_SECONDS = 60
 """Only ends what hangs."""
 _CA = trustme.CA()
-CA_PEM = _CA.cert_pem.bytes()
 _UPSTREAM_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 _CA.issue_cert("127.0.0.1").configure_cert(_UPSTREAM_TLS)
+_CLIENT_TLS = ssl.create_default_context()
+_CA.configure_trust(_CLIENT_TLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,31 @@ class Conversation:
     is_http: bool
 
 
-def settings_text(url: str, seconds: float, ca: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files: whom to trust, and who the proxy is, with its key."""
+
+    ca: Path
+    identity: Path
+
+
+def write_tls_files(folder: Path) -> TlsFiles:
+    """For TLS on both sides of the proxy."""
+    files = TlsFiles(folder / "ca.pem", folder / "identity.pem")
+    _CA.cert_pem.write_to_path(files.ca)
+    _CA.issue_cert("proxy.test").private_key_and_cert_chain_pem.write_to_path(files.identity)
+    return files
+
+
+def settings_text(url: str, seconds: float, tls: TlsFiles | None) -> str:
     """A configuration with one route, all of whose deadlines are ``seconds``."""
+    certificates = "" if tls is None else f'tls.certificates = [{{ cert = "{tls.identity}", key = "{tls.identity}" }}]'
     return f"""
 metrics.listen = ""
 [[listeners]]
 name = "public"
 bind = "127.0.0.1:0"
+{certificates}
 [[routes]]
 name = "feed"
 upstream = "feed"
@@ -58,7 +78,7 @@ response_seconds = {seconds}
 close_seconds = {seconds}
 [upstreams.feed]
 endpoints = ["{url}"]
-tls.ca = "{ca}"
+tls.ca = "{tls.ca if tls else ""}"
 """
 
 
@@ -76,22 +96,22 @@ class Rig:
     :ivar satisfied: whether the client got all that it asked for.
     """
 
-    def __init__(self, conversation: Conversation, plan: Plan, ca_file: str = "") -> None:
-        """``ca_file``: holds `CA_PEM`; if it is given, the upstream speaks TLS."""
+    def __init__(self, conversation: Conversation, plan: Plan, tls: TlsFiles | None = None) -> None:
+        """``tls``: if it is given, both the client and the upstream speak TLS."""
         self.plan = plan
         self.satisfied = False
         self._conversation = conversation
-        self._ca_file = ca_file
+        self._tls = tls
         self._client_over = trio.Event()
         self._proxy: Proxy
 
     async def run(self) -> None:
         """Have the conversation; returns when everything that belongs to it has ended."""
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        scheme = "wss" if self._ca_file else "ws"
+        scheme = "wss" if self._tls else "ws"
         url = f"{scheme}://127.0.0.1:{listener.socket.getsockname()[1]}"
         seconds = STALL_SECONDS / 2 if self.plan.trouble is Trouble.STALL else 60
-        self._proxy = Proxy(Generation(load(settings_text(url, seconds, self._ca_file), {})))
+        self._proxy = Proxy(Generation(load(settings_text(url, seconds, self._tls), {})))
         near, far = tcp_pair()
         async with listener, trio.open_nursery() as board:
             board.start_soon(self._proxy.switchboard.serve)
@@ -111,7 +131,8 @@ class Rig:
 
     async def _run_client(self, sock: socket.socket) -> None:
         try:
-            async with trio.SocketStream(trio.socket.from_stdlib_socket(sock)) as stream:
+            async with trio.SocketStream(trio.socket.from_stdlib_socket(sock)) as bare:
+                stream = trio.SSLStream(bare, _CLIENT_TLS, server_hostname="proxy.test") if self._tls else bare
                 self.satisfied = await self._conversation.client(stream)
         finally:
             self._client_over.set()
@@ -122,7 +143,7 @@ class Rig:
                 nursery.start_soon(self._run_upstream, await listener.accept())
 
     async def _run_upstream(self, bare: trio.SocketStream) -> None:
-        stream = trio.SSLStream(bare, _UPSTREAM_TLS, server_side=True) if self._ca_file else bare
+        stream = trio.SSLStream(bare, _UPSTREAM_TLS, server_side=True) if self._tls else bare
         async with bare:
             await self._conversation.upstream(stream)
 

@@ -20,7 +20,7 @@ import pytest
 import trio
 
 from tests.faults.ends import answer_requests, ask, echo_messages, talk
-from tests.faults.rig import CA_PEM, Conversation, Rig
+from tests.faults.rig import Conversation, Rig, TlsFiles, write_tls_files
 from tests.faults.sockets import DIALLED, HARMLESS, Plan, Trouble
 from wsproxy.errors import Side
 
@@ -31,14 +31,12 @@ CONVERSATIONS = {
 AT_ONCE = 8
 """Conversations that are had side by side: most of their time is spent waiting for deadlines."""
 
-FROZEN_SECONDS = 30
+FROZEN_SECONDS = 240
 
 
 @pytest.fixture
-def ca_file(tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    path.write_bytes(CA_PEM)
-    return str(path)
+def tls_files(tmp_path: Path) -> TlsFiles:
+    return write_tls_files(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +80,7 @@ def test_every_operation(
     tls: bool,
     side: Side,
     trouble: Trouble,
-    ca_file: str,
+    tls_files: TlsFiles,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     request: pytest.FixtureRequest,
@@ -91,7 +89,7 @@ def test_every_operation(
         request.getfixturevalue("short_deadlines")
     monkeypatch.setattr("wsproxy.network.dial.socket", DIALLED)
     caplog.set_level(logging.DEBUG, "wsproxy")
-    make = partial(Rig, CONVERSATIONS[conversation], ca_file=ca_file if tls else "")
+    make = partial(Rig, CONVERSATIONS[conversation], tls=tls_files if tls else None)
     for start in count(1, AT_ONCE):
         rigs = [make(Plan(trouble, side, at)) for at in range(start, start + AT_ONCE)]
         caplog.clear()
