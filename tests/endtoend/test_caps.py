@@ -164,3 +164,23 @@ def test_a_client_within_its_rate_goes_on(start_proxy: StartProxy, bare: RawUpst
             time.sleep(max(0.0, begun + number / 100 - time.monotonic()))  # the rate is what is tried
         ends.client.close(1000)
         assert ends.upstream.closed_with() == (1000, "")
+
+
+def test_a_crowd_at_a_full_worker_is_told_as_far_as_that_is_cheap(
+    start_proxy: StartProxy, plain_upstream: peers.Upstream
+) -> None:
+    proxy = start_proxy(route("feed", plain_upstream.url), base=limited("max_connections = 1"))
+    assert knocks(proxy, 1)[0][1].status == 101
+    crowd = [socket.create_connection(proxy.address, 15) for _ in range(600)]
+    told = 0
+    for sock in crowd:
+        # Whoever is told and stays is waited for; the others find the connection closed.
+        data = sock.recv(100)
+        assert data == b"" or data.startswith(b"HTTP/1.1 503 ")
+        told += bool(data)
+    assert told >= 256
+    for sock in crowd:
+        sock.close()
+    wait_for("all of them to be gone", lambda: proxy.metric("wsproxy_sessions_active") == 1)
+    assert proxy.metric("wsproxy_connections_refused_total", reason="limited") == 600
+    check_told(*knocks(proxy, 1)[0], 503)

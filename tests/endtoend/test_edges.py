@@ -205,6 +205,29 @@ def test_an_upstream_is_told_by_proxy_protocol(start_proxy: StartProxy, bare: Ra
             assert preamble[16:20] == bytes([203, 0, 113, 7])
 
 
+def test_a_kept_connection_is_not_used_for_another_client(start_proxy: StartProxy, bare: RawUpstream) -> None:
+    """Plain HTTP of several clients on one connection of a trusted proxy, to an upstream with the PROXY protocol."""
+    proxy = start_proxy(TRUSTING, route("feed", bare.url), 'proxy_protocol = "v1"')
+    with arriving(proxy.address) as sock:
+        upstreams: list[socket.socket] = []
+        for number, (client, new) in enumerate([("203.0.113.7", True), ("203.0.113.7", False), ("203.0.113.8", True)]):
+            sock.sendall(f"GET /feed HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n".encode())
+            if new:
+                upstreams.append(bare.listener.accept()[0])
+                upstreams[-1].settimeout(15)
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += upstreams[-1].recv(65536)
+            assert asked.startswith(f"PROXY TCP4 {client} ".encode() if new else b"GET /feed ")
+            body = str(number).encode()
+            upstreams[-1].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + body)
+            told = b""
+            while not told.endswith(b"\r\n\r\n" + body):
+                told += sock.recv(65536)
+        for upstream in upstreams:
+            upstream.close()
+
+
 def test_forwarded_headers_of_strangers_are_replaced(start_proxy: StartProxy, plain_upstream: peers.Upstream) -> None:
     proxy = start_proxy(TRUSTING, route("feed", plain_upstream.url))
     lies = {

@@ -267,7 +267,8 @@ def test_an_upstream_with_its_own_ca_name_and_our_certificate(tmp_path: Path) ->
                     pass
 
 
-def test_files_of_no_use_end_the_start_with_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_of_no_use_end_the_start_with_one_line(tmp_path: Path, workers: int) -> None:
     cert, key = issue(tmp_path, "a.example")
     for given_cert, given_key, words in [
         (tmp_path / "missing.pem", key, "no such file"),
@@ -276,7 +277,7 @@ def test_files_of_no_use_end_the_start_with_one_line(tmp_path: Path) -> None:
     ]:
         path = tmp_path / "proxy.toml"
         listener = f'[listeners.tls]\ncertificates = [{{ cert = "{given_cert}", key = "{given_key}" }}]\n'
-        path.write_text(BASE + listener + route("feed", "ws://127.0.0.1:9"))
+        path.write_text(f"workers = {workers}\n" + BASE + listener + route("feed", "ws://127.0.0.1:9"))
         command = [sys.executable, "-m", "wsproxy", "run", str(path)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment(), check=False)
         assert ended.returncode == 1, ended
@@ -302,6 +303,13 @@ def test_renewed_certificates_are_shown_after_a_reload_and_tunnels_stay(
             wait_for("the renewed certificate", lambda: shown() != before)
             connection.send("still here")
             assert connection.recv(15) == "still here"
+            renewed = shown()
+            (tmp_path / "a.example.key").write_text("no key")
+            proxy.signal(signal.SIGHUP)
+            wait_for("its refusal", lambda: proxy.metric("wsproxy_config_last_reload_successful") == 0)
+            assert shown() == renewed
+            connection.send("and here")
+            assert connection.recv(15) == "and here"
 
 
 def test_a_drain_does_not_wait_for_what_has_not_begun(tmp_path: Path, plain_upstream: peers.Upstream) -> None:
