@@ -1,5 +1,8 @@
 """Quiet tunnels give back memory, and nobody can tell: the windows that were agreed on still hold."""
 
+import struct
+import tracemalloc
+
 from tests.protocol.joined import KEPT, SMALL, Joined
 from wsproxy.errors import Side
 from wsproxy.protocol.flow import Flow
@@ -35,6 +38,26 @@ def test_a_tunnel_rests_once_it_carried_nothing_since_the_last_look() -> None:
         exchange(joined, TEXT)
         joined.relay.rest()
         joined.relay.rest()
+
+
+def test_what_was_read_is_given_back() -> None:
+    """Without a codec too: a frame that two reads brought leaves its last piece and the last read behind."""
+    joined = Joined()
+    frame = b"\x82\x7e" + struct.pack("!H", 60_000) + bytes(60_000)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for part in (slice(1000), slice(1000, None)):
+            joined.relay.receive(Side.UPSTREAM, frame[part], 0.0)
+            joined.relay.take(Side.CLIENT)
+        assert joined.tallies[Side.CLIENT][1].binary == 1
+        assert not joined.relay.rest()
+        held = tracemalloc.get_traced_memory()[0] - before
+        assert joined.relay.rest()
+        assert tracemalloc.get_traced_memory()[0] - before < 10_000 < 50_000 < held
+    finally:
+        tracemalloc.stop()
+    exchange(joined, TEXT)
 
 
 def test_pings_keep_nothing_awake() -> None:

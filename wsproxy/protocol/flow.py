@@ -30,6 +30,7 @@ STEP = 64 * 1024
 EXPANSION_FLOOR = 64 * 1024
 """Inflated bytes of a message before its expansion is judged: short ones cannot hurt."""
 
+_NO_PIECE = Piece(frames.BINARY, True, False, b"", True, True)
 _Utf8 = getincrementaldecoder("utf-8")
 
 
@@ -103,7 +104,7 @@ class Flow:
         self.sizes = counters.sizes
         self.meter = meter
         # One message's state
-        self._piece = Piece(frames.BINARY, True, False, b"", True, True)
+        self._piece = _NO_PIECE
         self._inflating = False
         self._deflating = False
         self._blind = False
@@ -158,7 +159,10 @@ class Flow:
         self._inflated(plain)
 
     def rest(self) -> None:
-        """Give back what the codecs hold between messages."""
+        """Give back what the codecs hold between messages, and the last piece of the last one."""
+        if self.between_messages:
+            self._piece = _NO_PIECE
+            self._head = b""
         if self.decoder is not None:
             self.decoder.release()
         if self.encoder is not None:

@@ -129,6 +129,12 @@ class Leg:
             self._input = self._input[self._at :] + data if self._at < len(self._input) else data
             self._at = 0
 
+    def rest(self) -> None:
+        """Give back the last read, once all of it is parsed."""
+        if self._at >= len(self._input):
+            self._input = b""
+            self._at = 0
+
     def next_event(self, *, may_wait: bool = False) -> LegEvent | None:
         """The next thing this side said, or None when more bytes are needed.
 

@@ -170,7 +170,8 @@ class Relay:
             self._resting = False
         elif not self._resting:
             self._resting = True
-            for flow in self._flows:
+            for leg, flow in zip(self._legs, self._flows, strict=True):
+                leg.rest()
                 flow.rest()
             return True
         return False
