@@ -76,5 +76,20 @@ class Violation(WsproxyError):
         self.reason = reason
 
 
+class ExtensionFault(WsproxyError):
+    """An extension broke its contract with the proxy: neither side is at fault, and both are told 1011.
+
+    :ivar extension: its name.
+    :ivar operation: what it was asked to do, such as ``decode``.
+    :ivar detail: what it did instead, for the log.
+    """
+
+    def __init__(self, extension: str, operation: str, detail: str) -> None:
+        super().__init__(f"extension {extension}: {operation}: {detail}")
+        self.extension = extension
+        self.operation = operation
+        self.detail = detail
+
+
 class ConnectionLost(WsproxyError):
     """A transport ended without the protocol's own ending: reset, end of file, failed TLS."""

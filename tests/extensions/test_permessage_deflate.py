@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from websockets.exceptions import NegotiationError as TheirNegotiationError
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
+from wsproxy.extensions.base import NegotiationError
 from wsproxy.extensions.header import ExtensionItem, format_extension, parse_extensions
 from wsproxy.extensions.permessage_deflate import (
     NAME,
     Agreement,
-    NegotiationError,
     Policy,
     Window,
     accept,

@@ -12,10 +12,11 @@ from tests.extensions.streams import TAIL
 from tests.protocol.joined import AGREEMENTS, DEFAULTS, Joined
 from tests.protocol.test_lane import TIGHT, deflated, frame, told
 from wsproxy.errors import Side, Violation
+from wsproxy.extensions.base import NegotiationError
 from wsproxy.extensions.engines import available
 from wsproxy.extensions.header import ExtensionHeaderError, format_extension, parse_extensions
 from wsproxy.extensions.inflate import Decoder, MemberFlood
-from wsproxy.extensions.permessage_deflate import NegotiationError, Policy, Window, accept, confirm, offer
+from wsproxy.extensions.permessage_deflate import Policy, Window, accept, confirm, offer
 from wsproxy.protocol.flow import HIGH_WATER
 from wsproxy.protocol.proxy_protocol import BadProxyHeader, HeaderReader, Told, encode
 

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from wsproxy.extensions.permessage_deflate import Window
-from wsproxy.protocol.plan import Mode, Plan, choose_plan, may_pass
+from wsproxy.extensions.permessage_deflate import Window, may_pass
+from wsproxy.protocol.plan import Mode, Plan, choose_plan
 
 W = Window
 

@@ -8,10 +8,10 @@ from tests.world.clients import BROWSER, FORGETFUL, Client, Job, Offer
 from tests.world.records import Outcome, RecordedAnswer, RecordedOffer, answers, offers
 from tests.world.scripts import write
 from tests.world.upstreams import Upstreams
+from wsproxy.extensions.base import NegotiationError
 from wsproxy.extensions.header import ExtensionItem, format_extension, parse_extensions
 from wsproxy.extensions.permessage_deflate import (
     Agreement,
-    NegotiationError,
     Policy,
     accept,
     confirm,

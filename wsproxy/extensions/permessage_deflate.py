@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wsproxy.errors import WsproxyError
+from wsproxy.extensions.base import End, NegotiationError
 from wsproxy.extensions.header import ExtensionItem
 
 NAME = "permessage-deflate"
@@ -39,10 +39,6 @@ _CLIENT_BITS = "client_max_window_bits"
 _BITS = re.compile("[89]|1[0-5]")
 
 
-class NegotiationError(WsproxyError):
-    """A parameter or an answer is not legal (RFC 7692 §7.1, §5.1)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Window:
     """One direction of one agreement: what its sender compresses with.
@@ -54,6 +50,21 @@ class Window:
     bits: int
     takeover: bool
 
+    @property
+    def label(self) -> str:
+        """For logs."""
+        return str(self.bits) if self.takeover else f"{self.bits}:reset"
+
+
+def may_pass(incoming: Window, outgoing: Window) -> bool:
+    """Whether what was compressed for ``incoming`` inflates at a receiver that agreed on ``outgoing``.
+
+    The table is in `wsproxy.protocol.plan`.
+    """
+    if outgoing.bits < incoming.bits:
+        return False
+    return outgoing.takeover or not incoming.takeover
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -61,6 +72,15 @@ class Agreement:
 
     server: Window
     client: Window
+
+    def window(self, sender: End) -> Window:
+        """That of one end."""
+        return self.server if sender == "server" else self.client
+
+    @property
+    def label(self) -> str:
+        """The window bits of the two ends; ``reset`` marks an end without context takeover."""
+        return f"{NAME};server:{self.server.label};client:{self.client.label}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ any         any          no                 never: the receiver's window is too 
 from enum import StrEnum
 from typing import Literal
 
-from wsproxy.extensions.permessage_deflate import Window
+from wsproxy.extensions.permessage_deflate import Window, may_pass
 
 Mode = Literal["auto", "recompress", "passthrough"]
 """A route's wish. ``auto`` and ``passthrough`` pass when the matrix allows it; ``recompress`` never does.
@@ -34,13 +34,6 @@ class Plan(StrEnum):
     INFLATE = "inflate"
     RECODE = "recode"
     PASS = "pass"
-
-
-def may_pass(incoming: Window, outgoing: Window) -> bool:
-    """Whether what was compressed for ``incoming`` inflates at a receiver that agreed on ``outgoing``."""
-    if outgoing.bits < incoming.bits:
-        return False
-    return outgoing.takeover or not incoming.takeover
 
 
 def choose_plan(incoming: Window | None, outgoing: Window | None, mode: Mode) -> Plan:

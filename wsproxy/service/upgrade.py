@@ -12,8 +12,9 @@ import h11
 import trio
 
 from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.extensions.base import NegotiationError
 from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, format_extension, parse_extensions
-from wsproxy.extensions.permessage_deflate import Agreement, NegotiationError, accept, confirm, mirror, offer
+from wsproxy.extensions.permessage_deflate import Agreement, accept, confirm, mirror, offer
 from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.routing import Wanted, check_origin, rewritten
 from wsproxy.network.http1_connection import Http1Connection

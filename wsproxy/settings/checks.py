@@ -5,6 +5,7 @@ Invariant: an empty value stands in for one that was refused already, and is not
 """
 
 from wsproxy.extensions.engines import level_problem, strategy_problem
+from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
 from wsproxy.settings.addresses import TcpAddress, parse_address
 from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.problems import Problems, did_you_mean, join
@@ -107,6 +108,12 @@ def _check_route(path: str, route: Route, settings: Settings, problems: Problems
         )
     if compression.client.lenient:
         problems.add(f"{path}.compression.client.lenient", "only the upstream leg can be lenient")
+    for leg, named in (("client", route.extensions.client), ("upstream", route.extensions.upstream)):
+        array = f"{path}.extensions.{leg}"
+        _refuse_duplicates(array, ".name", [each.name for each in named], problems)
+        for index, each in enumerate(named):
+            if each.name == DEFLATE and not getattr(compression, leg).enabled:
+                problems.add(f"{array}[{index}].name", f"{DEFLATE} is off on this leg: compression.{leg}.enabled")
     _check_leg(f"{path}.compression.client", compression.client, problems)
     _check_leg(f"{path}.compression.upstream", compression.upstream, problems)
 

@@ -16,10 +16,13 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsproxy.errors import BadUsage
+from wsproxy.extensions.base import Events
+from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
+from wsproxy.extensions.registry import ExtensionUnavailable, find, names
 from wsproxy.settings.about import default_of
 from wsproxy.settings.checks import cross_check
 from wsproxy.settings.problems import Problems, did_you_mean, join, show
-from wsproxy.settings.tree import Settings
+from wsproxy.settings.tree import NamedExtension, Settings
 
 Document = dict[str, Any]
 
@@ -157,6 +160,8 @@ class _Reader:
         return default
 
     def _value(self, hint: Any, raw: Any, path: str, rules: Mapping[str, Any], default: Any) -> Any:
+        if hint is NamedExtension:
+            return self._extension(raw, path)
         if isinstance(hint, type) and is_dataclass(hint):
             if "shorthand" in rules and not isinstance(raw, dict):
                 return self._from_shorthand(hint, rules["shorthand"], raw, path)
@@ -176,6 +181,39 @@ class _Reader:
                 return raw
             return self._scalar(number, raw, path, rules, default, or_word=f" or '{get_args(word)[0]}'")
         return self._scalar(hint, raw, path, rules, default)
+
+    def _extension(self, raw: Any, path: str) -> NamedExtension:
+        """A table whose name says what else may stand in it."""
+        none = NamedExtension("")
+        if not isinstance(raw, dict):
+            self._wrong_type(path, "a table", raw)
+            return none
+        name, where = raw.get("name"), join(path, "name")
+        if name is None or where in self._problems.found:
+            self._problems.add(where, "is missing")
+            return none
+        if not isinstance(name, str):
+            self._wrong_type(where, "a string", name)
+            return none
+        own = {key: value for key, value in raw.items() if key != "name"}
+        if name == DEFLATE:
+            for key in own:
+                self._problems.add(join(path, key), "the settings of permessage-deflate are in routes.compression")
+            return NamedExtension(name)
+        try:
+            definition = find(name)
+        except ExtensionUnavailable as error:
+            known = names()
+            self._problems.add(where, f"{error}{'' if name in known else did_you_mean(name, known)}")
+            return none
+        settings = self.table(definition.settings, own, path, None)
+        try:
+            # Made once to see whether it can be.
+            definition.build(settings, Events(definition.events))
+        except Exception as error:  # noqa: BLE001 — a problem of the file, or of a package that is not ours
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            self._problems.add(path, f"{name}: {kind}{error}")
+        return NamedExtension(name, settings)
 
     def _from_shorthand(self, cls: type, key: str, raw: Any, path: str) -> Any:
         rules = next(item.metadata for item in fields(cls) if item.name == key)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from wsproxy.settings.about import default_of
-from wsproxy.settings.tree import Settings
+from wsproxy.settings.tree import NamedExtension, Settings
 
 BEGIN = "<!-- reference: made by `make reference`, from wsproxy/settings/ -->"
 END = "<!-- end of the reference -->"
@@ -84,7 +84,9 @@ def _tables(cls: type, path: str) -> Iterator[Table]:
 
 
 def _element(hint: Any) -> type | None:
-    """The dataclass of a table, an array of tables, or a table of tables."""
+    """The dataclass of a table, an array of tables, or a table of tables; extensions bring their own."""
+    if NamedExtension in get_args(hint):
+        return None
     arguments = get_args(hint)
     for each in (hint, *(arguments[:1] if get_origin(hint) is tuple else arguments[1:])):
         if isinstance(each, type) and is_dataclass(each):

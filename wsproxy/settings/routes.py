@@ -21,6 +21,7 @@ from wsproxy.settings.about import (
     about,
 )
 from wsproxy.settings.compression import Compression
+from wsproxy.settings.extensions import RouteExtensions
 
 _HOST_PATTERN = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 _ORIGIN_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -220,6 +221,9 @@ class Route:
     )
     headers: Headers = field(default=Headers(), metadata=about("Changes to the request."))
     compression: Compression = field(default=Compression(), metadata=about("How its tunnels compress."))
+    extensions: RouteExtensions = field(
+        default=RouteExtensions(), metadata=about("What its tunnels do besides permessage-deflate.")
+    )
     limits: RouteLimits = field(default=RouteLimits(), metadata=about("What its tunnels may carry, and how many."))
     timeouts: Timeouts = field(default=Timeouts(), metadata=about("Its deadlines."))
     fast_lane: bool = field(

@@ -10,8 +10,10 @@ from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
+from wsproxy.extensions.registry import definitions
 from wsproxy.settings.about import default_of
-from wsproxy.settings.tree import Settings
+from wsproxy.settings.tree import NamedExtension, Settings
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
@@ -36,6 +38,18 @@ def _table(cls: type, default: object = None) -> dict[str, Any]:
     return {**table, "required": required} if required else table
 
 
+def _extension(name: str, settings: type | None) -> dict[str, Any]:
+    """The table of one extension; ``settings`` None: nothing but its name."""
+    table: dict[str, Any] = {"properties": {}} if settings is None else _table(settings)
+    said = {"description": "As in Sec-WebSocket-Extensions.", "const": name}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"name": said, **table["properties"]},
+        "required": ["name", *table.get("required", ())],
+    }
+
+
 def _member(hint: Any, item: Field[Any], default: object) -> dict[str, Any]:
     value = default_of(item) if default is None else getattr(default, item.name)
     said = {"description": item.metadata["doc"], **_type(hint, item.metadata, value)}
@@ -46,6 +60,8 @@ def _member(hint: Any, item: Field[Any], default: object) -> dict[str, Any]:
 
 def _type(hint: Any, rules: Mapping[str, Any], default: object) -> dict[str, Any]:
     origin = get_origin(hint)
+    if hint is NamedExtension:
+        return {"anyOf": [_extension(DEFLATE, None), *(_extension(each.name, each.settings) for each in definitions())]}
     if isinstance(hint, type) and is_dataclass(hint):
         if "shorthand" in rules:
             return {"anyOf": [{"type": "string"}, _table(hint)]}

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from wsproxy.settings.load import Document
-from wsproxy.settings.tree import Settings
+from wsproxy.settings.tree import NamedExtension, Settings
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -26,6 +26,8 @@ def as_document(settings: Settings) -> Document:
 
 
 def _plain(value: Any, *, masked: bool = False) -> Any:
+    if isinstance(value, NamedExtension):
+        return {"name": value.name, **_plain(value.settings)} if value.settings is not None else {"name": value.name}
     if is_dataclass(value) and not isinstance(value, type):
         return {
             item.name: _plain(getattr(value, item.name), masked=bool(item.metadata.get("secret")))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from wsproxy.settings.about import NAME_HINT, NAME_PATTERN, Auto, about
 from wsproxy.settings.compression import Compression, EngineName, LegCompression, Strategy
+from wsproxy.settings.extensions import NamedExtension, RouteExtensions
 from wsproxy.settings.listeners import (
     DEFAULT_LISTEN,
     AcceptedProxyProtocol,
@@ -61,7 +62,9 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Metrics",
+    "NamedExtension",
     "Route",
+    "RouteExtensions",
     "RouteLimits",
     "SentProxyProtocol",
     "Settings",
