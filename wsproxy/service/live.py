@@ -93,8 +93,9 @@ class LiveTunnels:
     def discard(self, live: LiveTunnel) -> None:
         self._tunnels.pop(live, None)
 
-    def facts(self, now: float) -> list[TunnelFacts]:
-        return [live.facts(ident, now) for live, ident in self._tunnels.items()]
+    def facts(self, now: float) -> Iterator[TunnelFacts]:
+        """Of those that stand at the beginning; others may come and go meanwhile."""
+        return (live.facts(ident, now) for live, ident in list(self._tunnels.items()))
 
     def at(self, instance: Instance) -> list[LiveTunnel]:
         """Those that go there."""

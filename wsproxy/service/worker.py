@@ -26,6 +26,8 @@ from wsproxy.service.upkeep import look_after
 from wsproxy.settings.tree import Shutdown
 from wsproxy.telemetry.snapshot import Snapshot
 
+LISTED_A_SLICE = 100
+"""Tunnels that are listed between two pauses in which tunnels go on: some milliseconds."""
 CUT_SECONDS = 10.0
 """From an order to close a tunnel to its end, whatever the tunnel does."""
 _YOUNG_OBJECTS = 10_000
@@ -128,7 +130,12 @@ class Worker:
             case CountTunnels():
                 return len(proxy.tunnels)
             case ListTunnels():
-                return proxy.tunnels.facts(trio.current_time())
+                facts = []
+                for number, each in enumerate(proxy.tunnels.facts(trio.current_time())):
+                    facts.append(each)
+                    if number % LISTED_A_SLICE == 0:
+                        await trio.lowlevel.checkpoint()  # ten thousand take a while, and tunnels go on
+                return facts
             case CloseTunnels():
                 chosen = proxy.tunnels.chosen(order.tunnel, order.endpoint)
                 assert self._nursery is not None
