@@ -50,8 +50,9 @@ def make_relay(
     fast_lane: bool = True,
     spans: Spans | None = None,
     round_trips: list[tuple[Side, float]] | None = None,
+    meter: Meter | None = None,
 ) -> tuple[Relay, tuple[Plan, Plan], Tallies]:
-    """A relay, its plans by sending side, and its tallies; codec time is not measured."""
+    """A relay, its plans by sending side, and its tallies; codec time is measured only with a ``meter``."""
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
     shared_cache = Cache(1 << 20)
     legs = (
@@ -72,7 +73,7 @@ def make_relay(
         if outgoing is not None and plan is not Plan.PASS:
             encoder = Encoder(choose(engine, outgoing.bits), outgoing, DeflateOptions(), shared_cache)
         counters = Counters(tallies[source][0], tallies[source.other][1], [0] * 32)
-        return Flow(legs[source.other], plan, decoder, encoder, limits, counters, Meter(lambda: 0))
+        return Flow(legs[source.other], plan, decoder, encoder, limits, counters, meter or Meter(lambda: 0))
 
     flows = (flow(Side.CLIENT), flow(Side.UPSTREAM))
     watch = toll = None

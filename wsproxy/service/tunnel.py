@@ -6,7 +6,6 @@ Invariant: every tunnel that is counted as opened is counted as ended, and logge
 
 import os
 import random
-import time
 from dataclasses import dataclass
 from math import inf
 
@@ -24,18 +23,18 @@ from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.flow import Counters, Flow
 from wsproxy.protocol.keepalive import TOKEN_BYTES, Spans, Watch
 from wsproxy.protocol.leg import Leg
-from wsproxy.protocol.meter import Meter
 from wsproxy.protocol.plan import Plan, choose_plan
 from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
 from wsproxy.protocol.tally import Direction, Tally
+from wsproxy.service.codecs import make_meter
 from wsproxy.service.live import LiveTunnel
 from wsproxy.service.proxy import Proxy
 from wsproxy.settings.tree import LegCompression, Route, RouteLimits, Timeouts
 from wsproxy.telemetry.access_log import TunnelClosed, log_tunnel_closed
 from wsproxy.telemetry.counters import RouteCounters, Tallies
 
-_METER = Meter(time.thread_time_ns)
+_METER = make_meter()
 
 Agreements = tuple[Agreement | None, Agreement | None]
 """Of the leg to the client and the leg to the upstream, indexed by `Side`."""
