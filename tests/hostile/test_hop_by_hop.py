@@ -19,10 +19,12 @@ HOP = {
 }
 NAMED = {"X-Hop": "1", "x-lower": "2", "Cookie": "secret=1", "Authorization": "Basic eDp4", "Accept": "*/*"}
 KEPT = {"X-End": "to end", "User-Agent": "test"}
+INTRODUCED = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"}
+"""What the proxy adds to a request, whatever Connection names."""
 CONNECTIONS = (
     "close, X-Hop, X-Lower, Cookie, Authorization, Accept, Upgrade",
     "X-HOP,x-lower,,COOKIE ,\tauthorization\t,accept,upgrade,",
-    "Host, X-Hop, X-Lower, Cookie, Authorization, Accept",
+    "Host, X-Hop, X-Lower, Cookie, Authorization, Accept, X-Forwarded-For, Forwarded",
 )
 
 
@@ -38,7 +40,9 @@ def test_of_a_request(proxy: Proxy, recording: Recorder, connection: str, *, spl
     assert read_answers(told)[0].status == 200
     recording.take()
     found = next(one for one in reversed(recording.requests) if one.first[1] == "/raw/hop")
-    assert found.headers == (("host", "h"), *[(name.lower(), value) for name, value in KEPT.items()])
+    crossed = tuple(field for field in found.headers if field[0] not in INTRODUCED)
+    assert crossed == (("host", "h"), *[(name.lower(), value) for name, value in KEPT.items()])
+    assert {name for name, _ in found.headers} >= INTRODUCED
 
 
 def test_of_an_answer() -> None:
@@ -85,7 +89,7 @@ def test_of_a_websocket_handshake(before_bare: Proxy, module_bare: RawUpstream, 
     """Each leg's own headers are there whatever the client names; what it names of the others stays."""
     sent = {"Cookie": "a=1", "Origin": "https://a.example", "X-Hop": "1", "Keep-Alive": "1", "TE": "trailers"}
     asked, _ = _shake(before_bare, module_bare, sent | {"Connection": f"Upgrade, {named}"}, b"")
-    own = {"host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "traceparent"}
+    own = {"host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version", "traceparent"} | INTRODUCED
     names = [name for name, _ in asked.headers]
     assert sorted(names) == sorted(own | ({"cookie", "origin", "x-hop"} - {named.lower()}))
     assert asked.all("connection") == ["Upgrade"]
