@@ -182,9 +182,7 @@ def _apt(*packages: str) -> str:
 _NO_TAKEOVER = "[routes.compression.client]\nserver_no_context_takeover = true"
 
 # Where a fourth and a fifth peer would say nothing new, they would only make a run longer.
-_SLOWER_PEERS = frozenset(
-    {"feed", "noise", "passthrough", "sparse", "broadcast", "latency", "echo", "handshakes", "idle"}
-)
+_SLOWER_PEERS = frozenset({"feed", "passthrough", "sparse", "latency", "echo", "handshakes", "idle"})
 _SECOND_TUNNEL = frozenset({"feed", "tls", "handshakes", "idle"})
 
 CONTESTANTS: tuple[Contestant, ...] = (

@@ -114,7 +114,7 @@ def _lives() -> list[Workload]:
                 Traffic.PACED,
                 interval_us=1_000_000,
                 most=3,
-                quiet_seconds=40,
+                quiet_seconds=25,
                 rounds=1,
             )
             for count in (1000, 10_000)

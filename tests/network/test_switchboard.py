@@ -1,5 +1,6 @@
 """The switchboard over real socket pairs: bytes, backpressure, ends of every kind, and nothing left behind."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -12,6 +13,7 @@ import trio.testing
 
 from tests.protocol.joined import KEPT, make_relay
 from wsproxy.errors import Side
+from wsproxy.network import poller as poller_module
 from wsproxy.network import quiet
 from wsproxy.network import switchboard as board_module
 from wsproxy.network.poller import READ, WRITE, Poller, SelectorsPoller, make_poller
@@ -321,3 +323,39 @@ def test_the_board_works_as_an_ordinary_task(monkeypatch: pytest.MonkeyPatch) ->
     test_messages_and_closes_cross()
     test_a_side_that_does_not_read_holds_the_other_back_and_loses_nothing()
     test_drain_closes_both_sides()
+
+
+def test_a_flooding_tunnel_gets_one_read_while_every_quiet_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many tunnels as one poll tells of: within three turns each has had its own."""
+    monkeypatch.setattr(poller_module, "MAX_EVENTS", 32)
+    quiet, payload = 64, b"x" * 100
+    read = bytearray()
+
+    async def test(board: Switchboard, nursery: trio.Nursery) -> None:
+        relay, _plans, tallies = make_relay(KEPT, None)
+        flood = Rig(board, relay)
+        rigs = [Rig(board, make_relay(None, None)[0]) for _ in range(quiet)]
+        for rig in (flood, *rigs):
+            nursery.start_soon(rig.carry)
+        await trio.testing.wait_all_tasks_blocked()
+        # Without a checkpoint from here on, so that the board takes only the turns that are called for.
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(flood.ends[Side.UPSTREAM].fileno(), text_from_upstream(payload) * 500)
+        for rig in rigs:
+            os.write(rig.ends[Side.UPSTREAM].fileno(), text_from_upstream(payload))
+        for _ in range(3):
+            board._serve_ready(0)
+            with contextlib.suppress(BlockingIOError):
+                read.extend(os.read(flood.ends[Side.CLIENT].fileno(), 1 << 20))
+        arrived = [rig.relay._tallies[Side.UPSTREAM][0].text for rig in rigs]
+        assert arrived == [1] * quiet
+        assert 0 < tallies[Side.UPSTREAM][0].wire_bytes <= 3 * board_module.READ_BYTES
+        for rig in (flood, *rigs):
+            for end in rig.ends:
+                end.close()
+        for rig in (flood, *rigs):
+            await rig.over.wait()
+
+    with_board(test)
+    assert read

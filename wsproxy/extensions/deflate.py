@@ -116,7 +116,7 @@ class Encoder:
         """
         if len(payload) < self.threshold or not (text or self.verdicts.worth(payload, True)):
             return payload
-        return self.message(payload)
+        return self._compress(payload) if self._shelf is None else self.message(payload)
 
     def message(self, payload: bytes) -> bytes:
         """One whole message, which must then be sent.

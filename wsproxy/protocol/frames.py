@@ -15,7 +15,8 @@ FIN = 0x80
 RSV1 = 0x40
 MASKED = 0x80
 
-_SHORT = Struct("!BB").pack
+SHORT_HEADER = Struct("!BB").pack
+"""The first byte and the second one: the mask bit and up to 125 bytes of payload."""
 _MEDIUM = Struct("!BBH").pack
 _LONG = Struct("!BBQ").pack
 
@@ -38,7 +39,7 @@ def header(first: int, size: int, masked: int) -> bytes:
     :param masked: ``MASKED`` or 0.
     """
     if size < 126:
-        return _SHORT(first, masked | size)
+        return SHORT_HEADER(first, masked | size)
     if size < 65536:
         return _MEDIUM(first, masked | 126, size)
     return _LONG(first, masked | 127, size)

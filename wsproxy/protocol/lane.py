@@ -282,7 +282,7 @@ class Lane:
 
     def _count(self, firsts: list[int], payloads: list[bytes]) -> None:
         flow = self._flow
-        texts = sum(first & _OPCODE == TEXT for first in firsts)
+        texts = firsts.count(_WHOLE_TEXT) + firsts.count(_WHOLE_TEXT | RSV1)
         binaries = len(firsts) - texts
         size = sum(map(len, payloads))
         for tally in (flow.received, flow.sent):
@@ -290,5 +290,5 @@ class Lane:
             tally.binary += binaries
             tally.payload_bytes += size
         sizes = flow.sizes
-        for payload in payloads:
-            sizes[len(payload).bit_length()] += 1
+        for size in map(len, payloads):
+            sizes[size.bit_length()] += 1
