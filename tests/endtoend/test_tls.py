@@ -20,10 +20,11 @@ import pytest
 import trustme
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection
 
 from tests.endtoend import peers
 from tests.endtoend.proxy import BASE, Proxy, configured, environment, route, wait_for
-from tests.endtoend.wire import CLOSE, Frame, Wire, frame_bytes, request
+from tests.endtoend.wire import CLOSE, TEXT, Frame, Wire, frame_bytes, request
 
 CA, CLIENTS = trustme.CA(), trustme.CA()
 
@@ -323,6 +324,32 @@ def test_a_drain_does_not_wait_for_what_has_not_begun(tmp_path: Path, plain_upst
             assert proxy.wait() == 0
             assert time.monotonic() - begun < 6
         assert not [line for line in proxy.lines if "turned away" in line]
+
+
+def test_a_client_over_tls_that_takes_nothing_or_says_nothing(tmp_path: Path) -> None:
+    timeouts = ["write_stall_seconds = 2", "ping_interval_seconds = 1", "ping_timeout_seconds = 2"]
+    lines = [f"timeouts.{line}" for line in timeouts]
+
+    def flood(connection: ServerConnection) -> None:
+        if connection.recv(15) == "flood":
+            while True:
+                connection.send(bytes(65_536))
+        connection.recv(60)
+
+    with (
+        peers.upstream(flood) as upstream,
+        configured(tls_listener(tmp_path, "a.example"), route("feed", upstream.url, *lines)) as proxy,
+    ):
+        for word, reason in (("flood", "write_stall"), ("silence", "ping")):
+            with shaken(proxy, trusting()) as secure:
+                secure.sendall(request("/feed", "feed"))
+                assert Wire(secure, masks=True).head().status == 101
+                secure.sendall(frame_bytes(Frame(TEXT, word.encode()), masked=True))
+                wait_for(
+                    "the tunnel's end",
+                    lambda: proxy.metric("wsproxy_tunnel_timeouts_total", reason=reason) == 1,  # noqa: B023
+                )
+        assert proxy.metric("wsproxy_tunnel_timeouts_total") == 2
 
 
 def test_many_clients_at_once(proxy: Proxy) -> None:
