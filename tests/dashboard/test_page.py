@@ -9,7 +9,7 @@ import pytest
 
 from tests.dashboard.chromium import Tab
 from tests.endtoend import peers
-from tests.endtoend.proxy import Proxy, configured, route, wait_for
+from tests.endtoend.proxy import BASE, Proxy, configured, route, wait_for
 
 CHECKS = Path(__file__).with_name("checks.js").read_text()
 DESK, PHONE = (1280, 900), (390, 844)
@@ -197,7 +197,8 @@ def test_text_stands_out_from_its_ground(page: Tab, dark: bool) -> None:
 @pytest.fixture
 def short_lived(tab: Tab) -> Iterator[tuple[Proxy, ExitStack]]:
     with peers.upstream() as upstream, ExitStack() as stack:
-        yield stack.enter_context(configured(route("feed", upstream.url))), stack
+        # Two workers: the page tells of their sum.
+        yield stack.enter_context(configured(route("feed", upstream.url), base="workers = 2\n" + BASE)), stack
         tab.complaints.clear()
 
 
@@ -206,5 +207,6 @@ def test_a_proxy_that_is_gone_is_said_to_be(short_lived: tuple[Proxy, ExitStack]
     tab.open(_address(proxy))
     wait_for("the first numbers", lambda: tab.text("#state").startswith("live"))
     assert tab.text("#saved-bytes") == "nothing was sent yet"
+    assert tab.text("#build").endswith("2 workers")
     stack.close()
     wait_for("the loss to be seen", lambda: tab.text("#state") == "no answer from the proxy")
