@@ -69,9 +69,10 @@ function tiles(reading) {
   write("worth", money(Math.max(0, saved) / 1e9 * (Number(at("price").value) || 0)));
   write("cpu-message", messages ? microseconds(1e6 * spent / messages) : "–");
   write("cpu-total", `of codec CPU a message, ${seconds(spent)} in all`);
-  write("tunnels", count(reading.total("wsproxy_tunnels_active")));
+  const open = reading.total("wsproxy_tunnels_active");
+  write("tunnels", count(open));
   const point = points.at(-1);
-  write("rate", `tunnels, ${point ? count((point.toClients ?? 0) + (point.fromClients ?? 0)) : "–"} messages a second`);
+  write("rate", `${open === 1 ? "tunnel" : "tunnels"}, ${point ? count((point.toClients ?? 0) + (point.fromClients ?? 0)) : "–"} messages a second`);
   const [build] = reading.rows("wsproxy_build_info");
   const workers = reading.rows("wsproxy_worker_cpu_seconds_total").length;
   write("build", `${build.version} · Python ${build.python} · ${build.engines.replaceAll(",", ", ")} · ${workers === 1 ? "one worker" : `${workers} workers`}`);
