@@ -1,6 +1,6 @@
 """What went over one leg, out of its raw bytes: frames read with a few lines of struct, messages inflated with zlib.
 
-Must never import wsproxy. Invariant: counted is what travelled: of a message that broke off, what came of it.
+Must never import wsproxy. Invariant: counted is what travelled: of a message that broke off, its whole frames.
 """
 
 import struct
@@ -72,16 +72,14 @@ def count(stream: bytes, takeover: bool) -> Counter[str]:
         if frame.opcode >= 8:
             counted[_KIND_OF[frame.opcode]] += frame.whole
             continue
-        if frame.opcode not in (0, 1, 2):
-            return counted  # reserved: the end of what can be understood
+        if frame.opcode not in (0, 1, 2) or not frame.whole:
+            return counted  # reserved, or broken off: the end of what can be understood
         if frame.opcode:
             kind, compressed = _KIND_OF[frame.opcode], frame.rsv1
-        done = frame.fin and frame.whole
-        counted["payload"] += (
-            len(inflater.decompress(frame.payload + (TAIL if done else b""))) if compressed else len(frame.payload)
-        )
-        counted[kind] += done
-        if done and compressed and not takeover:
+        plain = inflater.decompress(frame.payload + TAIL * frame.fin) if compressed else frame.payload
+        counted["payload"] += len(plain)
+        counted[kind] += frame.fin
+        if frame.fin and compressed and not takeover:
             inflater = zlib.decompressobj(-15)
     return counted
 
