@@ -48,7 +48,13 @@ payloads = st.one_of(
 )
 firsts = st.sampled_from([0x81, 0x82] * 6 + [0xC1, 0xC2] * 6 + [0x01, 0x80, 0x00, 0x89, 0x8A, 0x83, 0x91, 0xC9, 0x42])
 legal = st.tuples(firsts, payloads)
-closes = st.sampled_from([b"", b"\x03\xe8bye", b"\x03\xf6", b"\x03", b"\x03\xed"])
+closes = st.one_of(
+    st.sampled_from(
+        [b"", b"\x03\xe8bye", b"\x03\xf6", b"\x03", b"\x03\xed", b"\x03\xe8" + b"r" * 123, b"\x03\xe8\xff"]
+    ),
+    st.builds(lambda code, reason: code.to_bytes(2) + reason, st.integers(990, 1020), st.binary(max_size=130)),
+    st.builds(lambda code, reason: code.to_bytes(2) + reason.encode(), st.integers(0, 5100), st.text(max_size=20)),
+)
 
 
 @st.composite
@@ -130,11 +136,22 @@ def test_lane_law(
 def test_the_lane_is_taken(agreement: str) -> None:
     """Guards the tests above against a lane that never carries anything: wsproto sees no byte of whole messages."""
     joined = Joined(AGREEMENTS[agreement], AGREEMENTS[agreement])
-    joined.relay._legs[Side.CLIENT]._wsproto = None  # type: ignore[assignment]
     text = deflated(b"text") if AGREEMENTS[agreement] else b"text"
     joined.relay.receive(Side.CLIENT, frame(0xC1 if AGREEMENTS[agreement] else 0x81, text, True), 0.0)
     joined.run()
     assert [bytes(f.data) for f in joined.received[Side.UPSTREAM]] == [b"text"]
+    assert joined.relay._legs[Side.CLIENT]._wsproto is None
+
+
+@pytest.mark.parametrize("fast_lane", [False, True])
+@pytest.mark.parametrize("side", Side)
+def test_whole_closes_need_no_wsproto(fast_lane: bool, side: Side) -> None:
+    """Guards the lane law against closes that all go one way."""
+    joined = Joined(fast_lane=fast_lane)
+    joined.send_raw(side, frame(0x88, b"\x03\xe8bye", side is Side.CLIENT))
+    joined.run()
+    assert joined.closed_with(side.other) == (1000, "bye")
+    assert [leg._wsproto is None for leg in joined.relay._legs] == [fast_lane, fast_lane]
 
 
 @pytest.mark.parametrize("takeover", [True, False])

@@ -17,7 +17,8 @@ from wsproxy.extensions.deflate import Encoder
 from wsproxy.extensions.incompressible import SMALLEST as VERDICT_BYTES
 from wsproxy.extensions.inflate import Decoder
 from wsproxy.protocol import frames
-from wsproxy.protocol.leg import Leg, Piece
+from wsproxy.protocol.events import Piece
+from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.limits import Limits
 from wsproxy.protocol.meter import Meter
 from wsproxy.protocol.plan import Plan

@@ -1,6 +1,6 @@
 """Frames as bytes: headers and masking (RFC 6455 §5.2, §5.3).
 
-Owns how an outgoing data frame is written. Knows nothing of messages, extensions or state.
+Owns how an outgoing frame is written, and what stands in a close frame. Knows nothing of messages, extensions or state.
 Invariant: a frame written here is always whole, so a control frame may follow it at once.
 """
 
@@ -10,6 +10,9 @@ from struct import Struct
 TEXT = 0x1
 BINARY = 0x2
 CONTINUATION = 0x0
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
 
 FIN = 0x80
 RSV1 = 0x40
@@ -19,6 +22,9 @@ SHORT_HEADER = Struct("!BB").pack
 """The first byte and the second one: the mask bit and up to 125 bytes of payload."""
 _MEDIUM = Struct("!BBH").pack
 _LONG = Struct("!BBQ").pack
+_NEVER_SENT = frozenset({1005, 1006, 1015})
+"""For a program to tell itself how a connection ended (RFC 6455 §7.4.1)."""
+_LONGEST_REASON = 123
 
 
 def apply_mask(data: bytes, key: bytes) -> bytes:
@@ -94,3 +100,26 @@ def plain_frame(first: int, payload: bytes) -> bytes:
     size = len(payload)
     # The most common case without a call.
     return (_MEDIUM(first, 126, size) if 125 < size < 65536 else header(first, size, 0)) + payload
+
+
+def close_payload(code: int | None, reason: str) -> bytes:
+    """What a close frame says (RFC 6455 §5.5.1); a reason is cut at its 123rd byte, between two characters."""
+    if code is None:
+        return b""
+    said = reason.encode()
+    if len(said) > _LONGEST_REASON:
+        said = said[:_LONGEST_REASON].decode(errors="ignore").encode()
+    return (1000 if code in _NEVER_SENT else code).to_bytes(2) + said
+
+
+def read_close(payload: bytes) -> tuple[int | None, str] | None:
+    """Code and reason of a close frame; None if they are illegal, or so rare that others may judge them."""
+    if not payload:
+        return None, ""
+    code = int.from_bytes(payload[:2])
+    if len(payload) < 2 or not (1000 <= code <= 1003 or 1007 <= code <= 1013 or 3000 <= code <= 4999):
+        return None
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        return None

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from wsproxy.errors import Side, Violation
 from wsproxy.extensions.deflate import Encoder
 from wsproxy.extensions.inflate import Decoder
+from wsproxy.protocol.events import Piece
 from wsproxy.protocol.flow import HIGH_WATER, STEP, Flow
 from wsproxy.protocol.frames import RSV1, TEXT
-from wsproxy.protocol.leg import Leg, Piece
+from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.plan import Plan
 
 MESSAGES_A_TURN = 256

@@ -5,16 +5,16 @@ control frames, close codes. Three things are ours, through wsproto's public ext
 
 * inbound payload stays raw bytes (a proxy needs no `str`, and inflating is the flow's business);
 * an oversize frame is refused by its header, before any payload is kept;
-* outgoing data frames are written by `frames`: wsproto masks slowly and would own the reserved bits.
+* outgoing frames are written by `frames`: wsproto masks slowly and would own the reserved bits.
 
 Never imports sockets, clocks or logs. Invariants: input is parsed only as far as events are asked for, so a caller that
-stops asking stops the work; nothing is written after our close frame; wsproto sees every byte that arrives.
+stops asking stops the work; nothing is written after our close frame; wsproto sees every byte that arrives but whole
+messages and a last whole close frame, and is not made before it has something to see.
 """
 
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, Pong
@@ -22,48 +22,18 @@ from wsproto.frame_protocol import CloseReason
 
 from wsproxy.errors import Side, Violation
 from wsproxy.protocol import frames
+from wsproxy.protocol.events import CloseFrame, LegEvent, Piece, PingFrame, PongFrame
 from wsproxy.protocol.limits import Limits
 from wsproxy.protocol.tap import Tap
 
 _TEXT = frames.FIN | frames.TEXT
 _TEXT_RUN = _TEXT | frames.RSV1
 _BINARY_RUN = frames.FIN | frames.RSV1 | frames.BINARY
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some payload of a data message, raw as it travelled (unmasked, not inflated)."""
-
-    opcode: int
-    """Of the message: `frames.TEXT` or `frames.BINARY`, also in a continuation."""
-    first: bool
-    """The message begins here."""
-    rsv1: bool
-    """Of the message: it is compressed (RFC 7692 §6)."""
-    payload: bytes
-    frame_end: bool
-    fin: bool
-    """The message ends with this frame; meaningful where ``frame_end`` is."""
-
-
-@dataclass(frozen=True, slots=True)
-class PingFrame:
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PongFrame:
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CloseFrame:
-    code: int | None
-    """None where the frame had no status code (RFC 6455 §7.1.5)."""
-    reason: str
-
-
-LegEvent = Piece | PingFrame | PongFrame | CloseFrame
+_WHOLE = frozenset({_TEXT, frames.FIN | frames.BINARY})
+_WHOLE_COMPRESSED = _WHOLE | {_TEXT_RUN, _BINARY_RUN}
+_PING = frames.FIN | frames.PING
+_PONG = frames.FIN | frames.PONG
+_CLOSE = frames.FIN | frames.CLOSE
 
 
 class Leg:
@@ -76,6 +46,7 @@ class Leg:
 
     __slots__ = (
         "_at",
+        "_compressed",
         "_fragments",
         "_head",
         "_in_message",
@@ -102,12 +73,11 @@ class Leg:
         self.close_sent = False
         self.close_received = False
         self._limits = limits
-        self._tap = Tap(limits, compressed)
-        role = ConnectionType.SERVER if side is Side.CLIENT else ConnectionType.CLIENT
-        self._wsproto = Connection(role, [self._tap])
+        self._compressed = compressed
+        self._wsproto: Connection | None = None
         self._write_frame = frames.plain_frame if side is Side.CLIENT else frames.masked_frame
         self._masked = frames.MASKED if side is Side.CLIENT else 0
-        self._whole = frozenset({0x81, 0x82, 0xC1, 0xC2} if compressed else {0x81, 0x82})
+        self._whole = _WHOLE_COMPRESSED if compressed else _WHOLE
         self._largest = min(limits.max_frame_bytes, limits.max_message_bytes)
         self._fragments = 0
         self._opcode = frames.BINARY
@@ -149,10 +119,18 @@ class Leg:
                 self._stirred = False
             if self._at >= len(self._input) or (may_wait and self.is_cut()):
                 return None
-            self._wsproto.receive_data(self._next_bytes())
+            (self._wsproto or self._make_wsproto()).receive_data(self._next_bytes())
             self._stirred = True
 
+    def _make_wsproto(self) -> Connection:
+        # Many a tunnel carries whole messages and ends: it never needs one.
+        self._tap = Tap(self._limits, self._compressed)
+        role = ConnectionType.SERVER if self.side is Side.CLIENT else ConnectionType.CLIENT
+        self._wsproto = Connection(role, [self._tap])
+        return self._wsproto
+
     def _parsed(self) -> LegEvent | None:
+        assert self._wsproto is not None
         for event in self._wsproto.events():
             match event:
                 case Message():
@@ -292,6 +270,25 @@ class Leg:
         payload = data[start:]
         return first, frames.apply_mask(payload, data[start - 4 : start]) if self._masked else payload
 
+    def whole_close(self) -> CloseFrame | None:
+        """What `next_event` would give, if that is a legal close frame that lies whole in the input; else None."""
+        if self._missing or self._head or self._in_message or self._stirred or self.close_received:
+            return None
+        data, at = self._input, self._at
+        if at + 2 > len(data) or data[at] != _CLOSE:
+            return None
+        size, start = data[at + 1] ^ self._masked, at + (6 if self._masked else 2)
+        end = start + size
+        if size > 125 or end > len(data):
+            return None
+        payload = data[start:end]
+        said = frames.read_close(frames.apply_mask(payload, data[start - 4 : start]) if self._masked else payload)
+        if said is None:
+            return None
+        self._at = end
+        self.close_received = True
+        return CloseFrame(*said)
+
     def _piece(self, event: Message[str] | Message[bytes | bytearray]) -> Piece:
         tap = self._tap
         payload, tap.payload = tap.payload, b""
@@ -308,6 +305,7 @@ class Leg:
 
     def _close_frame(self, event: CloseConnection) -> CloseFrame:
         tap = self._tap
+        assert self._wsproto is not None
         if self._wsproto.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
             # The same event also tells a parse failure; only a real close frame moves wsproto's state.
             raise tap.fault or Violation(int(event.code), _ascii(event.reason or "protocol error"))
@@ -353,14 +351,14 @@ class Leg:
         self._put(b"".join(parts))
 
     def send_ping(self, payload: bytes) -> None:
-        self._put(self._wsproto.send(Ping(payload)))
+        self._put(self._write_frame(_PING, payload))
 
     def send_pong(self, payload: bytes) -> None:
-        self._put(self._wsproto.send(Pong(payload)))
+        self._put(self._write_frame(_PONG, payload))
 
     def send_close(self, code: int | None, reason: str) -> None:
         """Write the close frame; ``code`` None writes an empty one (RFC 6455 §5.5.1)."""
-        self._put(self._wsproto.send(CloseConnection(CloseReason.NO_STATUS_RCVD if code is None else code, reason)))
+        self._put(self._write_frame(_CLOSE, frames.close_payload(code, reason)))
         self.close_sent = True
 
     def _put(self, data: bytes) -> None:

@@ -27,10 +27,11 @@ from math import inf
 from typing import Literal
 
 from wsproxy.errors import Side, Violation
+from wsproxy.protocol.events import CloseFrame, LegEvent, Piece, PingFrame, PongFrame
 from wsproxy.protocol.flow import HIGH_WATER, Flow
 from wsproxy.protocol.keepalive import Lapse, Watch
 from wsproxy.protocol.lane import Lane
-from wsproxy.protocol.leg import CloseFrame, Leg, LegEvent, Piece, PingFrame, PongFrame
+from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.tally import Direction, Tally
 
@@ -259,7 +260,7 @@ class Relay:
             elif accepts and lane is not None and (carried := lane.carry(leg)):
                 events += carried
             else:
-                event = leg.next_event(may_wait=accepts and not draining)
+                event = (leg.whole_close() if lane else None) or leg.next_event(may_wait=accepts and not draining)
                 if event is None:
                     return False
                 self._pass_on(side, event, flow, sink, now)
@@ -359,7 +360,6 @@ class Relay:
 
     @property
     def has_output(self) -> bool:
-        """`take` would give something."""
         return self._legs[0].outbox_bytes > 0 or self._legs[1].outbox_bytes > 0
 
     def backlog(self, side: Side) -> bool:
