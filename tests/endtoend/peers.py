@@ -16,6 +16,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from tests.endtoend.tls_ends import tls_before
+
 Conversation = Callable[[ServerConnection], None]
 DEADLINE = 30.0
 
@@ -64,6 +66,7 @@ def upstream(
     :param subprotocols: what it speaks, best first; a client that offers none of them is welcome all the same.
     :param answer: refuses a request when it gives a response.
     :param headers: added to its 101.
+    :param tls: what to speak TLS with; None: plain.
     """
     seen = Upstream(0)
 
@@ -92,7 +95,6 @@ def upstream(
         converse,
         host,
         port,
-        ssl=tls,
         compression=None,
         extensions=[deflate] if deflate is not None else None,
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
@@ -107,7 +109,8 @@ def upstream(
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield seen
+        with contextlib.nullcontext(seen.port) if tls is None else tls_before(seen.port, tls) as seen.port:
+            yield seen
     finally:
         server.shutdown()
         thread.join(DEADLINE)
