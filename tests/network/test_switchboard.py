@@ -19,7 +19,8 @@ from wsproxy.network import switchboard as board_module
 from wsproxy.network.poller import READ, WRITE, Poller, SelectorsPoller, make_poller
 from wsproxy.network.switchboard import Switchboard, Tunnel
 from wsproxy.network.transport import PlainTransport
-from wsproxy.protocol.relay import Ending, Relay
+from wsproxy.protocol.ending import Ending
+from wsproxy.protocol.relay import Relay
 
 CLOSE_1000 = bytes([0x88, 0x82, 0, 0, 0, 0]) + struct.pack("!H", 1000)
 CLOSE_1000_FROM_UPSTREAM = bytes([0x88, 0x02]) + struct.pack("!H", 1000)

@@ -47,7 +47,12 @@ def observed() -> Iterator[Observed]:
         wide = stack.enter_context(peers.upstream(deflate=peers.WIDE))
         parts = (
             route("feed", upstream.url),
-            route("deep", wide.url, "compression.upstream.enabled = true"),
+            route(
+                "deep",
+                wide.url,
+                "compression.upstream.enabled = true",
+                'extensions.client = [{ name = "permessage-bzip2" }]',
+            ),
             route("gone", "ws://127.0.0.1:1"),
         )
         proxy = stack.enter_context(configured(*parts, base="workers = 2\n" + BASE + BUDGET))

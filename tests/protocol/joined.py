@@ -3,18 +3,21 @@
 from collections.abc import Callable, Sequence
 
 from websockets.client import ClientProtocol
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from wsproxy.errors import Side
+from tests.protocol.chains import extensions_of
+from wsproxy.errors import ExtensionFault, Side
 from wsproxy.extensions.cache import Cache
+from wsproxy.extensions.chain import Chain
 from wsproxy.extensions.deflate import DeflateOptions, Encoder
 from wsproxy.extensions.engines import choose, choose_to_decompress
 from wsproxy.extensions.inflate import Decoder
+from wsproxy.extensions.negotiation import LegAgreement, as_chain, reserved_bits
 from wsproxy.extensions.permessage_deflate import Agreement, Window
+from wsproxy.protocol.chained import Terms, chained_flows
 from wsproxy.protocol.flow import Counters, Flow
 from wsproxy.protocol.keepalive import Spans, Watch
 from wsproxy.protocol.leg import Leg
@@ -40,8 +43,8 @@ def byte_by_byte(data: bytes) -> list[bytes]:
 
 
 def make_relay(
-    client: Agreement | None,
-    upstream: Agreement | None,
+    client: LegAgreement,
+    upstream: LegAgreement,
     *,
     mode: Mode = "auto",
     verify: bool = True,
@@ -54,11 +57,45 @@ def make_relay(
 ) -> tuple[Relay, tuple[Plan, Plan], Tallies]:
     """A relay, its plans by sending side, and its tallies; codec time is measured only with a ``meter``."""
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
-    shared_cache = Cache(1 << 20)
     legs = (
-        Leg(Side.CLIENT, limits, compressed=client is not None),
-        Leg(Side.UPSTREAM, limits, compressed=upstream is not None),
+        Leg(Side.CLIENT, limits, rsv=reserved_bits(client)),
+        Leg(Side.UPSTREAM, limits, rsv=reserved_bits(upstream)),
     )
+    counters = (
+        Counters(tallies[Side.CLIENT][0], tallies[Side.UPSTREAM][1], [0] * 32),
+        Counters(tallies[Side.UPSTREAM][0], tallies[Side.CLIENT][1], [0] * 32),
+    )
+    meter = meter or Meter(lambda: 0)
+    flows: tuple[Flow, Flow]
+    if isinstance(client, Chain) or isinstance(upstream, Chain):
+        options = DeflateOptions(engine)
+        chains = as_chain(client, options), as_chain(upstream, options)
+        flows = chained_flows(legs, chains, counters, Terms(mode, verify, limits, meter, _no_fault))
+        fast_lane = False
+    else:
+        flows = _flows(client, upstream, mode, verify, limits, engine, legs, counters, meter)
+    watch = toll = None
+    if spans is not None:
+        seen = [] if round_trips is None else round_trips
+        watch = Watch(spans, tallies, TOKENS, 0.0, lambda side, seconds: seen.append((side, seconds)))
+    if limits.messages_per_second or limits.bytes_per_second:
+        toll = Toll(limits.messages_per_second, limits.bytes_per_second, tallies[0][0], 0.0)
+    relay = Relay(legs, flows, tallies, close_seconds=5, fast_lane=fast_lane, watch=watch, toll=toll)
+    return relay, (flows[0].plan, flows[1].plan), tallies
+
+
+def _flows(
+    client: Agreement | None,
+    upstream: Agreement | None,
+    mode: Mode,
+    verify: bool,
+    limits: Limits,
+    engine: str,
+    legs: tuple[Leg, Leg],
+    counters: tuple[Counters, Counters],
+    meter: Meter,
+) -> tuple[Flow, Flow]:
+    shared_cache = Cache(1 << 20)
     windows = (
         (client.client if client else None, upstream.client if upstream else None),
         (upstream.server if upstream else None, client.server if client else None),
@@ -72,39 +109,23 @@ def make_relay(
             decoder = Decoder(choose_to_decompress(engine), incoming)
         if outgoing is not None and plan is not Plan.PASS:
             encoder = Encoder(choose(engine, outgoing.bits), outgoing, DeflateOptions(), shared_cache)
-        counters = Counters(tallies[source][0], tallies[source.other][1], [0] * 32)
-        return Flow(legs[source.other], plan, decoder, encoder, limits, counters, meter or Meter(lambda: 0))
+        return Flow(legs[source.other], plan, decoder, encoder, limits, counters[source], meter)
 
-    flows = (flow(Side.CLIENT), flow(Side.UPSTREAM))
-    watch = toll = None
-    if spans is not None:
-        seen = [] if round_trips is None else round_trips
-        watch = Watch(spans, tallies, TOKENS, 0.0, lambda side, seconds: seen.append((side, seconds)))
-    if limits.messages_per_second or limits.bytes_per_second:
-        toll = Toll(limits.messages_per_second, limits.bytes_per_second, tallies[0][0], 0.0)
-    relay = Relay(legs, flows, tallies, close_seconds=5, fast_lane=fast_lane, watch=watch, toll=toll)
-    return relay, (flows[0].plan, flows[1].plan), tallies
+    return flow(Side.CLIENT), flow(Side.UPSTREAM)
 
 
-def make_end(side: Side, agreement: Agreement | None) -> Protocol:
+def _no_fault(leg: Side, fault: ExtensionFault) -> None:
+    raise AssertionError(f"{leg.label}: {fault}")
+
+
+def make_end(side: Side, agreement: LegAgreement) -> Protocol:
     """An independent end: what sits on ``side`` of the proxy."""
     end: Protocol
     if side is Side.CLIENT:
         end = ClientProtocol(parse_uri("ws://example.test/"), state=State.OPEN, max_size=None)
     else:
         end = ServerProtocol(state=State.OPEN, max_size=None)
-    if agreement is not None:
-        mine, theirs = agreement.client, agreement.server
-        if side is Side.UPSTREAM:
-            mine, theirs = theirs, mine
-        end.extensions = [
-            PerMessageDeflate(
-                remote_no_context_takeover=not theirs.takeover,
-                local_no_context_takeover=not mine.takeover,
-                remote_max_window_bits=theirs.bits,
-                local_max_window_bits=max(9, mine.bits),
-            )
-        ]
+    end.extensions = extensions_of(side, agreement)
     return end
 
 
@@ -113,8 +134,8 @@ class Joined:
 
     def __init__(
         self,
-        client: Agreement | None = None,
-        upstream: Agreement | None = None,
+        client: LegAgreement = None,
+        upstream: LegAgreement = None,
         *,
         mode: Mode = "auto",
         verify: bool = True,

@@ -8,8 +8,8 @@ from websockets.frames import Opcode
 
 from tests.protocol.joined import KEPT, RESET, Chunks, Joined, byte_by_byte, whole
 from wsproxy.errors import Side
+from wsproxy.protocol.ending import Ending
 from wsproxy.protocol.limits import Limits
-from wsproxy.protocol.relay import Ending
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 SMALL_LIMITS = Limits(max_message_bytes=1000, max_frame_bytes=500, max_fragments=4)

@@ -9,9 +9,9 @@ from websockets.frames import Opcode
 from tests.protocol.joined import KEPT, TOKENS, Joined
 from tests.protocol.test_relay import frame
 from wsproxy.errors import Side
+from wsproxy.protocol.ending import Ending
 from wsproxy.protocol.keepalive import Lapse, Spans
 from wsproxy.protocol.limits import Limits
-from wsproxy.protocol.relay import Ending
 
 CLIENT, UPSTREAM = Side.CLIENT, Side.UPSTREAM
 NONE = Spans(ping_interval=0, ping_timeout=20, idle=0, max_age=0)

@@ -91,6 +91,7 @@ def counters() -> Counters:
     for seconds in (0.004, 0.3):
         route.round_trip(Side.UPSTREAM, seconds)
     counters.refused["public", "tls"] += 1
+    counters.extension_events = lambda: [(("feed", "client", "permessage-bzip2", "fault"), 1)]
     return counters
 
 

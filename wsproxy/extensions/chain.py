@@ -315,6 +315,11 @@ class ChainEncoder:
         self.bits = 0
         self.transformed = False
 
+    @property
+    def began(self) -> bool:
+        """``bits`` are those of the message under way."""
+        return self._active is not None
+
     def piece(self, payload: bytes, frame_end: bool, fin: bool) -> bytes:
         """A piece of a frame; what comes out belongs to the same frame, or to a later one.
 

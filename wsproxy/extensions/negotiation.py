@@ -138,10 +138,17 @@ def _agreement(links: list[Link]) -> LegAgreement:
     return Chain(tuple(links))
 
 
-def as_chain(agreement: LegAgreement, options: DeflateOptions, events: Events) -> Chain | None:
+def reserved_bits(agreement: LegAgreement) -> int:
+    """The reserved bits that are legal on the leg."""
+    if isinstance(agreement, Chain):
+        return agreement.rsv
+    return RSV1 if agreement is not None else 0
+
+
+def as_chain(agreement: LegAgreement, options: DeflateOptions) -> Chain | None:
     """The same agreement as a chain; ``options``: how we compress on this leg, if it is permessage-deflate alone."""
     if isinstance(agreement, Agreement):
-        return Chain((Link(NAME, RSV1, DeflateAgreed(agreement, options), events),))
+        return Chain((Link(NAME, RSV1, DeflateAgreed(agreement, options), Events()),))
     return agreement
 
 

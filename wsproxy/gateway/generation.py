@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from wsproxy.errors import BadUsage
 from wsproxy.extensions.engines import EngineUnavailable, choose
 from wsproxy.gateway.endpoints import Endpoints
+from wsproxy.gateway.extending import EventBook, make_extensions
 from wsproxy.gateway.pools import Pool
 from wsproxy.gateway.routing import Router
 from wsproxy.network.dial import UpstreamTls
@@ -45,15 +46,18 @@ class Generation:
 
     :ivar entrances: by listener: how its connections begin.
     :ivar changes: by route: what becomes of a request's header.
+    :ivar extensions: by route: what its legs run besides permessage-deflate.
 
     :raises CannotStart: a file that the configuration names cannot be used.
-    :raises BadUsage: an engine that it names is not there.
+    :raises BadUsage: an engine or an extension that it names is not there.
     """
 
-    def __init__(self, settings: Settings, known: Endpoints | None = None) -> None:
-        """``known``: what the generations before this one know of endpoints."""
+    def __init__(self, settings: Settings, known: Endpoints | None = None, book: EventBook | None = None) -> None:
+        """``known``: what the generations before this one know of endpoints; ``book``: what extensions counted."""
         self.settings = settings
         self.known = known or Endpoints()
+        self.book = book or EventBook()
+        self.extensions = make_extensions(settings, self.book)
         self.router = Router(settings.routes)
         self.groups: Mapping[str, Group] = {
             name: _group(name, each, self.known) for name, each in settings.upstreams.items()

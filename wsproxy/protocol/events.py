@@ -14,8 +14,8 @@ class Piece:
     """Of the message: `frames.TEXT` or `frames.BINARY`, also in a continuation."""
     first: bool
     """The message begins here."""
-    rsv1: bool
-    """Of the message: it is compressed (RFC 7692 §6)."""
+    rsv: int
+    """The message's reserved bits, as in a frame's first byte; `frames.RSV1`: it is compressed (RFC 7692 §6)."""
     payload: bytes
     frame_end: bool
     fin: bool

@@ -11,6 +11,7 @@ Invariants:
 
 from codecs import getincrementaldecoder
 from dataclasses import dataclass
+from typing import Protocol
 
 from wsproxy.errors import Violation
 from wsproxy.extensions.deflate import Encoder
@@ -31,7 +32,7 @@ STEP = 64 * 1024
 EXPANSION_FLOOR = 64 * 1024
 """Inflated bytes of a message before its expansion is judged: short ones cannot hurt."""
 
-_NO_PIECE = Piece(frames.BINARY, True, False, b"", True, True)
+_NO_PIECE = Piece(frames.BINARY, True, 0, b"", True, True)
 _Utf8 = getincrementaldecoder("utf-8")
 
 
@@ -46,6 +47,31 @@ class Counters:
     index takes the rest."""
 
 
+class Codec(Protocol):
+    """What codecs of both directions have in common."""
+
+    def release(self) -> None: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+
+
+class FromWire(Codec, Protocol):
+    """Payload as it travelled to payload as it was meant, as in `wsproxy.extensions.inflate`."""
+
+    def feed(self, data: bytes, fin: bool) -> None: ...
+    @property
+    def pending(self) -> bool: ...
+    def read(self, max_output: int) -> bytes: ...
+
+
+class ToWire(Codec, Protocol):
+    """Payload to what travels, as in `wsproxy.extensions.deflate`."""
+
+    def piece(self, payload: bytes, frame_end: bool, fin: bool) -> bytes: ...
+
+
 class Flow:
     """Carries one direction's data messages from a leg's events to the other leg's outbox.
 
@@ -57,18 +83,20 @@ class Flow:
     """
 
     __slots__ = (
+        "_bits",
         "_blind",
         "_check_text",
         "_deflating",
+        "_from_wire",
         "_gathered",
         "_head",
         "_hits",
         "_inflating",
-        "_marked",
         "_opcode",
         "_piece",
         "_size",
         "_small",
+        "_to_wire",
         "_unsent",
         "_utf8",
         "_wire",
@@ -98,6 +126,9 @@ class Flow:
         self.plan = plan
         self.decoder = decoder
         self.encoder = encoder
+        # The same, or what a chain of extensions has in their place.
+        self._from_wire: FromWire | None = decoder
+        self._to_wire: ToWire | None = encoder
         self.sink = sink
         self.limits = limits
         self.received = counters.received
@@ -109,7 +140,8 @@ class Flow:
         self._inflating = False
         self._deflating = False
         self._blind = False
-        self._marked = False
+        # The reserved bits of the frame that begins the message
+        self._bits = 0
         self._small = False
         self._hits = 0
         # The first inflated bytes of a message that is recoded
@@ -138,14 +170,14 @@ class Flow:
         if not self._inflating:
             self._deliver(piece.payload, piece.payload, piece.frame_end)
             return
-        assert self.decoder is not None
+        assert self._from_wire is not None
         self._wire += len(piece.payload)
         self.received.codec_input += len(piece.payload)
         limit = self.limits.max_message_bytes
         if self._wire > limit + limit // 8 + 1024:
             # Empty blocks inflate to nothing, for ever: the wire has its own bound, a little over the message's.
             raise Violation(1009, f"message over {limit} bytes")
-        self.decoder.feed(piece.payload, piece.frame_end and piece.fin)
+        self._from_wire.feed(piece.payload, piece.frame_end and piece.fin)
         self.pending = True
         self.advance()
 
@@ -164,17 +196,19 @@ class Flow:
         if self.between_messages:
             self._piece = _NO_PIECE
             self._head = b""
-        if self.decoder is not None:
-            self.decoder.release()
-        if self.encoder is not None:
-            self.encoder.release()
+        for codec in self.codecs():
+            codec.release()
+
+    def codecs(self) -> list[Codec]:
+        """The direction's codecs, what the plan has of them."""
+        return [codec for codec in (self._from_wire, self._to_wire) if codec is not None]
 
     def advance(self) -> None:
         """Go on with what `take` left pending.
 
         :raises Violation: as `take`.
         """
-        decoder = self.decoder
+        decoder = self._from_wire
         assert decoder is not None
         room = HIGH_WATER
         more = True
@@ -187,10 +221,10 @@ class Flow:
 
     def _inflated(self, plain: bytes) -> bool:
         """Carry on one step of inflating; True when more is to come of this piece."""
-        assert self.decoder is not None
+        assert self._from_wire is not None
         piece = self._piece
         self.received.codec_output += len(plain)
-        self.pending = more = self.decoder.pending
+        self.pending = more = self._from_wire.pending
         out = plain
         if self.plan is Plan.PASS:
             out = b"" if more else piece.payload
@@ -202,22 +236,24 @@ class Flow:
         self.between_messages = False
         self._opcode = piece.opcode
         self._size = self._wire = 0
-        self._inflating = piece.rsv1 and self.decoder is not None
-        self._blind = piece.rsv1 and self.decoder is None
+        compressed = piece.rsv != 0
+        self._inflating = compressed and self.decoder is not None
+        self._blind = compressed and self.decoder is None
         self._check_text = piece.opcode == frames.TEXT and not self._blind
-        self._deflating = self._marked = False
+        self._deflating = False
+        self._bits = 0
         encoder = self.encoder
         if self.plan is Plan.PASS:
-            self._marked = piece.rsv1
+            self._bits = piece.rsv
         elif encoder is not None:
             self._hits = encoder.hits
-            self._small = whole and not piece.rsv1 and len(piece.payload) < encoder.threshold
-            if piece.rsv1:
+            self._small = whole and not compressed and len(piece.payload) < encoder.threshold
+            if compressed:
                 self._head = b""
                 self._deflating = encoder.verdicts.worth_again()
             elif not self._small:
                 self._deflating = self._opcode == frames.TEXT or encoder.verdicts.worth(piece.payload, whole)
-            self._marked = self._deflating
+            self._bits = frames.RSV1 if self._deflating else 0
 
     def _deliver(self, plain: bytes, out: bytes, frame_end: bool) -> None:
         """Check and count ``plain``, then gather ``out`` for the sink."""
@@ -259,20 +295,25 @@ class Flow:
             self.received.payload_bytes += len(plain)
 
     def _deflate(self, plain: bytes, frame_end: bool, fin: bool) -> bytes:
-        assert self.encoder is not None
+        assert self._to_wire is not None
         sent = self.sent
         started = self.meter.clock()
-        out = self.encoder.piece(plain, frame_end, fin)
+        out = self._to_wire.piece(plain, frame_end, fin)
         sent.codec_ns += self.meter.clock() - started
         sent.codec_input += len(plain)
         sent.codec_output += len(out)
         return out
 
     def _write(self, payload: bytes, fin: bool) -> None:
-        self.sink.send_frame(self._opcode, self._marked and self._opcode != frames.CONTINUATION, payload, fin)
+        self.sink.send_frame(self._opcode, self._bits, payload, fin)
         self._opcode = frames.CONTINUATION
+        self._bits = 0
 
     def _finish(self) -> None:
+        self._count_message()
+        self._count_outcome()
+
+    def _count_message(self) -> None:
         self.between_messages = True
         received, sent = self.received, self.sent
         if not self._blind:
@@ -283,7 +324,10 @@ class Flow:
         else:
             received.binary += 1
             sent.binary += 1
-        if self._piece.rsv1 and self.plan is Plan.PASS:
+
+    def _count_outcome(self) -> None:
+        received, sent = self.received, self.sent
+        if self._piece.rsv and self.plan is Plan.PASS:
             received.passed += 1
             sent.passed += 1
             return

@@ -82,7 +82,7 @@ class Lane:
             else:
                 plain = self._inflate(payload, decoder)
                 if decoder.pending:
-                    flow.take_started(Piece(first & _OPCODE, True, True, payload, True, True), plain)
+                    flow.take_started(Piece(first & _OPCODE, True, RSV1, payload, True, True), plain)
                     return
         size = len(plain)
         # The two questions of `_is_allowed`, which is asked itself where one is not answered at once.
@@ -180,7 +180,7 @@ class Lane:
                 break
             if decoder.pending:
                 self._send(firsts, plains, outs)
-                piece = Piece(first & _OPCODE, True, True, payload, True, True)
+                piece = Piece(first & _OPCODE, True, RSV1, payload, True, True)
                 flow.take_started(piece, plain)
                 return count
             if not self._is_allowed(first, plain):

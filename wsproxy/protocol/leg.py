@@ -41,12 +41,11 @@ class Leg:
 
     :param side: which side the proxy talks to here; towards the client it is the server and does not mask.
     :param limits: bounds on what that side may send.
-    :param compressed: permessage-deflate was agreed, so RSV1 is legal.
+    :param rsv: the reserved bits that its messages may carry, by what was agreed.
     """
 
     __slots__ = (
         "_at",
-        "_compressed",
         "_fragments",
         "_head",
         "_in_message",
@@ -57,6 +56,7 @@ class Leg:
         "_missing",
         "_opcode",
         "_outbox",
+        "_rsv",
         "_stirred",
         "_tap",
         "_whole",
@@ -68,16 +68,16 @@ class Leg:
         "side",
     )
 
-    def __init__(self, side: Side, limits: Limits, *, compressed: bool) -> None:
+    def __init__(self, side: Side, limits: Limits, *, rsv: int) -> None:
         self.side = side
         self.close_sent = False
         self.close_received = False
         self._limits = limits
-        self._compressed = compressed
+        self._rsv = rsv
         self._wsproto: Connection | None = None
         self._write_frame = frames.plain_frame if side is Side.CLIENT else frames.masked_frame
         self._masked = frames.MASKED if side is Side.CLIENT else 0
-        self._whole = _WHOLE_COMPRESSED if compressed else _WHOLE
+        self._whole = _WHOLE_COMPRESSED if rsv & frames.RSV1 else _WHOLE
         self._largest = min(limits.max_frame_bytes, limits.max_message_bytes)
         self._fragments = 0
         self._opcode = frames.BINARY
@@ -124,7 +124,7 @@ class Leg:
 
     def _make_wsproto(self) -> Connection:
         # Many a tunnel carries whole messages and ends: it never needs one.
-        self._tap = Tap(self._limits, self._compressed)
+        self._tap = Tap(self._limits, self._rsv)
         role = ConnectionType.SERVER if self.side is Side.CLIENT else ConnectionType.CLIENT
         self._wsproto = Connection(role, [self._tap])
         return self._wsproto
@@ -301,7 +301,7 @@ class Leg:
             self._fragments += 1
             if self._fragments > self._limits.max_fragments:
                 raise Violation(1008, f"message of over {self._limits.max_fragments} fragments")
-        return Piece(self._opcode, first, tap.rsv1, payload, event.frame_finished, event.message_finished)
+        return Piece(self._opcode, first, tap.rsv, payload, event.frame_finished, event.message_finished)
 
     def _close_frame(self, event: CloseConnection) -> CloseFrame:
         tap = self._tap
@@ -320,9 +320,9 @@ class Leg:
         """Neither end has sent a close frame on this leg: control frames may still go out."""
         return not (self.close_sent or self.close_received)
 
-    def send_frame(self, opcode: int, rsv1: bool, payload: bytes, fin: bool) -> None:
+    def send_frame(self, opcode: int, rsv: int, payload: bytes, fin: bool) -> None:
         """Write one whole data frame; ``opcode`` is `frames.CONTINUATION` for all but a message's first."""
-        first = opcode | (frames.FIN if fin else 0) | (frames.RSV1 if rsv1 else 0)
+        first = opcode | (frames.FIN if fin else 0) | rsv
         self._put(self._write_frame(first, payload))
 
     def send_message(self, first: int, payload: bytes) -> None:

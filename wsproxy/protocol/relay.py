@@ -12,6 +12,7 @@ what happened                that side gets                    the other side ge
 a close frame                the other side's close frame      the same code and reason
 a violation                  its code, then a half close       1001 an upstream, 1011 a client; 1007 to
                                                                1009: the same code
+an extension failed          1011, then a half close           1011
 lost without a close frame   nothing                           1001 an upstream, 1011 a client; its own
                                                                code, if it had asked to close
 drain, idle, maximum age     client: the drain's code, or 1001 1001, once the client's close or end came
@@ -21,12 +22,11 @@ Invariants: at most one close frame leaves on a leg, and 1005, 1006 and 1015 nev
 stands, after which the tunnel is over whatever the sides do; input after a side's close frame is thrown away.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
-from typing import Literal
 
-from wsproxy.errors import Side, Violation
+from wsproxy.errors import ExtensionFault, Side, Violation
+from wsproxy.protocol.ending import ABNORMAL, NO_STATUS, Ending, Initiator
 from wsproxy.protocol.events import CloseFrame, LegEvent, Piece, PingFrame, PongFrame
 from wsproxy.protocol.flow import HIGH_WATER, Flow
 from wsproxy.protocol.keepalive import Lapse, Watch
@@ -40,25 +40,6 @@ EVENTS_A_TURN = 256
 
 BOUNDARY_SECONDS = 30.0
 """How long a tunnel that is idle or old may still be in the midst of a message."""
-
-ABNORMAL = 1006
-"""Told in logs and counters where a side ended without a close frame; never on the wire (RFC 6455 §7.4.1)."""
-NO_STATUS = 1005
-
-Initiator = Literal["client", "upstream", "proxy"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why a tunnel ended: who began it, the code (1005 none, 1006 lost) and the reason.
-
-    :ivar lapse: the limit of time that it was over, if it was one.
-    """
-
-    initiator: Initiator
-    code: int
-    reason: str
-    lapse: Lapse | None = None
 
 
 class Input(Enum):
@@ -83,7 +64,8 @@ class Relay:
 
     __slots__ = (
         "_backlog", "_carried", "_drain_code", "_draining", "_failed", "_flows", "_input", "_lanes", "_legs",
-        "_resting", "_tallies", "_toll", "_watch", "_writable", "close_seconds", "deadline", "ending", "steady",
+        "_resting", "_tallies", "_toll", "_watch", "_writable", "close_seconds", "deadline", "ending", "fault",
+        "steady",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +94,8 @@ class Relay:
         self._resting = True
         self._drain_code: int | None = None
         self.ending: Ending | None = None
+        self.fault: tuple[Side, ExtensionFault] | None = None
+        """The extension that ended the tunnel, and the leg that it is on."""
         self.steady = True
         """Nothing has begun to end and nothing waits inside: once what `take` gave is sent, both sides may be read."""
         self.deadline = inf
@@ -159,6 +143,10 @@ class Relay:
             self.steady = self.ending is None and True not in self._backlog
         except Violation as violation:
             self._violated(side, violation, now)
+        except ExtensionFault as fault:
+            if self.fault is None:
+                self.fault = (side if fault.operation == "decode" else side.other, fault)
+            self._violated(side, Violation(1011, f"extension {fault.extension} failed"), now)
 
     def rest(self) -> bool:
         """Give back what the next message can do without, if none was carried since the last call; whether it did.

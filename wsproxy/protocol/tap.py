@@ -8,10 +8,10 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
 from wsproxy.errors import Violation
+from wsproxy.extensions.base import RSV1, RSV2, RSV3
 from wsproxy.protocol.limits import Limits
 
 _NO_BITS = RsvBits(False, False, False)
-_RSV1_ONLY = RsvBits(True, False, False)
 
 
 class Tap(Extension):
@@ -19,12 +19,13 @@ class Tap(Extension):
 
     name = "wsproxy-tap"
 
-    def __init__(self, limits: Limits, rsv1: bool) -> None:
+    def __init__(self, limits: Limits, rsv: int) -> None:
+        """``rsv``: the reserved bits that a message may carry, as in a frame's first byte."""
         self._limits = limits
-        self._data_bits = _RSV1_ONLY if rsv1 else _NO_BITS
+        self._data_bits = RsvBits(bool(rsv & RSV1), bool(rsv & RSV2), bool(rsv & RSV3))
         self._opcode = Opcode.BINARY
         self.first = False
-        self.rsv1 = False
+        self.rsv = 0
         self.payload = b""
         self.fault: Violation | None = None
         self.close_code: int | None = None
@@ -48,7 +49,7 @@ class Tap(Extension):
         self.first = opcode is not Opcode.CONTINUATION
         if not self.first:
             return _NO_BITS
-        self.rsv1 = rsv.rsv1
+        self.rsv = rsv.rsv1 * RSV1 | rsv.rsv2 * RSV2 | rsv.rsv3 * RSV3
         return self._data_bits
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:

@@ -14,6 +14,7 @@ import trio
 
 from wsproxy.errors import ConnectionLost, WsproxyError
 from wsproxy.gateway.endpoints import Endpoints
+from wsproxy.gateway.extending import EventBook
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.channel import Channel, channel_from
 from wsproxy.network.listen import ListeningSocket, listener_from
@@ -46,6 +47,7 @@ class _Child:
         self._worker: Worker | None = None
         self._prepared: tuple[Generation, dict[int, ListeningSocket]] | None = None
         self._known = Endpoints()
+        self._book = EventBook()
         self._shutdown = Shutdown()
         self._draining = False
 
@@ -97,7 +99,7 @@ class _Child:
     async def _prepare(self, prepare: Prepare, descriptors: list[int]) -> str:
         sockets = {n: listener_from(each) for n, each in zip(prepare.fresh, descriptors, strict=True)}
         try:
-            generation = await trio.to_thread.run_sync(Generation, prepare.settings, self._known)
+            generation = await trio.to_thread.run_sync(Generation, prepare.settings, self._known, self._book)
         except BaseException as error:
             for sock in sockets.values():
                 sock.close()

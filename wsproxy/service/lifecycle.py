@@ -19,6 +19,7 @@ import trio
 
 from wsproxy.errors import BadUsage, WsproxyError
 from wsproxy.gateway.endpoints import Endpoints
+from wsproxy.gateway.extending import EventBook
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.listen import ListeningSocket, open_listeners
 from wsproxy.network.notify import Notifier
@@ -102,6 +103,7 @@ class Lifecycle:
         self._listeners = listeners
         self._crew = crew
         self._known = Endpoints()
+        self._book = EventBook()
         self._notifier = Notifier(os.environ, os.getpid())
         self._ready = False
         self._reloads = {"success": 0, "failure": 0}
@@ -121,7 +123,7 @@ class Lifecycle:
             raise
 
     async def _run(self) -> None:
-        generation = Generation(self.settings, self._known)
+        generation = Generation(self.settings, self._known, self._book)
         with ExitStack() as stack:
             signals = stack.enter_context(_signals())
             pages = await _open(self.settings.metrics.listen, stack)
@@ -198,7 +200,7 @@ class Lifecycle:
         self._notifier.reloading()
         try:
             settings = await trio.to_thread.run_sync(self._read_settings)
-            generation = await trio.to_thread.run_sync(Generation, settings, self._known)
+            generation = await trio.to_thread.run_sync(Generation, settings, self._known, self._book)
             change = await self._listeners.change(settings.listeners)
             try:
                 await self._crew.adopt(generation, change)

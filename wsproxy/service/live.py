@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wsproxy.errors import Side
-from wsproxy.extensions.permessage_deflate import Agreement
+from wsproxy.extensions.negotiation import LegAgreement
 from wsproxy.gateway.endpoints import Instance
 from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.plan import Plan
@@ -36,7 +36,7 @@ class LiveTunnel:
     client: str
     upstream: str
     tallies: Tallies
-    agreements: tuple[Agreement | None, Agreement | None]
+    agreements: tuple[LegAgreement, LegAgreement]
     plans: tuple[Plan, Plan]
     started: float
 

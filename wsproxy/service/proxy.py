@@ -6,6 +6,8 @@ and whether a drain has begun. Opens nothing.
 
 import trio
 
+from wsproxy.errors import ExtensionFault, Side
+from wsproxy.extensions.base import FAULT
 from wsproxy.gateway.admission import Admission
 from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.pools import Pool
@@ -13,6 +15,7 @@ from wsproxy.network.departures import Departures
 from wsproxy.network.switchboard import Switchboard
 from wsproxy.service.codecs import Codecs
 from wsproxy.service.live import LiveTunnels
+from wsproxy.telemetry.access_log import log_extension_failed
 from wsproxy.telemetry.counters import Counters
 
 
@@ -32,6 +35,7 @@ class Proxy:
         self.counters = Counters(generation.settings, _pools(generation), str(place))
         self.codecs = Codecs(generation.settings)
         self.counters.caches = self.codecs.caches
+        self.counters.extension_events = generation.book.told
         self.switchboard = Switchboard()
         self.departures = Departures()
         self.tunnels = LiveTunnels(str(serial))
@@ -49,6 +53,11 @@ class Proxy:
         self.codecs.adopt(generation.settings)
         self.counters.caches = self.codecs.caches
         self.counters.adopt(generation.settings, _pools(generation))
+
+    def extension_failed(self, route: str, side: Side, fault: ExtensionFault, trace_id: str) -> None:
+        """Count and log that an extension of that route's leg broke its contract."""
+        self.generation.book.of(route, side, fault.extension).add(FAULT)
+        log_extension_failed(route, side.label, fault, trace_id)
 
     def drain_endpoint(self, url: str, draining: bool) -> bool:
         """Open no connection to the endpoint any more, or do so again; False if no upstream has it."""

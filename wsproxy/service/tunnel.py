@@ -11,21 +11,25 @@ from math import inf
 
 import trio
 
-from wsproxy.errors import Side
+from wsproxy.errors import ExtensionFault, Side
 from wsproxy.extensions.cache import Cache
+from wsproxy.extensions.chain import Chain
 from wsproxy.extensions.deflate import Encoder
 from wsproxy.extensions.engines import choose, choose_to_decompress
 from wsproxy.extensions.inflate import Decoder
-from wsproxy.extensions.permessage_deflate import Agreement, Window
+from wsproxy.extensions.negotiation import LegAgreement, as_chain, reserved_bits
+from wsproxy.extensions.permessage_deflate import Window
 from wsproxy.gateway.endpoints import Instance
 from wsproxy.network.http1_connection import Http1Connection
 from wsproxy.network.switchboard import Tunnel
-from wsproxy.protocol.flow import Counters, Flow
+from wsproxy.protocol.chained import ChainedFlow, Terms, chained_flows
+from wsproxy.protocol.ending import ABNORMAL, NO_STATUS, Ending
+from wsproxy.protocol.flow import Codec, Counters, Flow
 from wsproxy.protocol.keepalive import TOKEN_BYTES, Spans, Watch
 from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.plan import Plan, choose_plan
 from wsproxy.protocol.rates import Toll
-from wsproxy.protocol.relay import ABNORMAL, NO_STATUS, Ending, Relay
+from wsproxy.protocol.relay import Relay
 from wsproxy.protocol.tally import Direction, Tally
 from wsproxy.service.codecs import make_meter
 from wsproxy.service.live import LiveTunnel
@@ -36,7 +40,7 @@ from wsproxy.telemetry.counters import RouteCounters, Tallies
 
 _METER = make_meter()
 
-Agreements = tuple[Agreement | None, Agreement | None]
+Agreements = tuple[LegAgreement, LegAgreement]
 """Of the leg to the client and the leg to the upstream, indexed by `Side`."""
 
 
@@ -61,17 +65,9 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     route = opened.route
     counters = opened.counters
     tallies: Tallies = ((Tally(), Tally()), (Tally(), Tally()))
-    flows = _make_flows(route, counters, tallies, opened.agreements, proxy.codecs.cache(route))
+    flows = _make_flows(proxy, opened, tallies)
     started = trio.current_time()
-    relay = Relay(
-        flows.legs,
-        flows.flows,
-        tallies,
-        route.timeouts.close_seconds,
-        route.fast_lane,
-        _make_watch(route.timeouts, tallies, counters, started),
-        _make_toll(route.limits, tallies, started),
-    )
+    relay = _make_relay(route, counters, flows, tallies, started)
     plans = (flows.flows[Side.UPSTREAM].plan, flows.flows[Side.CLIENT].plan)  # by the side that receives
     tunnel = Tunnel(relay, opened.client.transport, opened.upstream.transport)
     counted = counters.open(tallies, opened.agreements, plans, flows.codec_memory)
@@ -98,6 +94,8 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
         ending = relay.ending or Ending("proxy", ABNORMAL, "cut off")
         code = None if ending.code == NO_STATUS else ending.code
         duration = trio.current_time() - started
+        if relay.fault is not None:
+            proxy.extension_failed(route.name, *relay.fault, opened.trace_id)
         counters.end(counted, duration, ending.initiator, code, ending.lapse)
         log_tunnel_closed(
             TunnelClosed(
@@ -115,6 +113,18 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
                 trace_id=opened.trace_id,
             )
         )
+
+
+def _make_relay(route: Route, counters: RouteCounters, flows: "_Flows", tallies: Tallies, now: float) -> Relay:
+    return Relay(
+        flows.legs,
+        flows.flows,
+        tallies,
+        route.timeouts.close_seconds,
+        route.fast_lane and not flows.chained,
+        _make_watch(route.timeouts, tallies, counters, now),
+        _make_toll(route.limits, tallies, now),
+    )
 
 
 def _make_watch(timeouts: Timeouts, tallies: Tallies, counters: RouteCounters, now: float) -> Watch | None:
@@ -141,6 +151,7 @@ class _Flows:
     def __init__(self, legs: tuple[Leg, Leg], flows: tuple[Flow, Flow]) -> None:
         self.legs = legs
         self.flows = flows
+        self.chained = any(isinstance(flow, ChainedFlow) for flow in flows)
 
     def codec_memory(self) -> int:
         """Bytes that the tunnel's codecs hold now, estimated."""
@@ -150,19 +161,19 @@ class _Flows:
         """Bytes that the tunnel's codecs may come to hold, estimated."""
         return sum(codec.capacity for codec in self._codecs())
 
-    def _codecs(self) -> list[Decoder | Encoder]:
-        codecs = [codec for flow in self.flows for codec in (flow.decoder, flow.encoder)]
-        return [codec for codec in codecs if codec is not None]
+    def _codecs(self) -> list[Codec]:
+        return [codec for flow in self.flows for codec in flow.codecs()]
 
 
-def _make_flows(
-    route: Route, counters: RouteCounters, tallies: Tallies, agreements: Agreements, cache: Cache | None
-) -> _Flows:
-    client, upstream = agreements
+def _make_flows(proxy: Proxy, opened: Opened, tallies: Tallies) -> _Flows:
+    route, cache = opened.route, proxy.codecs.cache(opened.route)
+    client, upstream = opened.agreements
     legs = (
-        Leg(Side.CLIENT, route.limits, compressed=client is not None),
-        Leg(Side.UPSTREAM, route.limits, compressed=upstream is not None),
+        Leg(Side.CLIENT, route.limits, rsv=reserved_bits(client)),
+        Leg(Side.UPSTREAM, route.limits, rsv=reserved_bits(upstream)),
     )
+    if isinstance(client, Chain) or isinstance(upstream, Chain):
+        return _Flows(legs, _chained_flows(proxy, opened, tallies, legs))
     from_client = (client.client if client else None, upstream.client if upstream else None)
     from_upstream = (upstream.server if upstream else None, client.server if client else None)
 
@@ -171,11 +182,6 @@ def _make_flows(
         settings = (compression.client, compression.upstream)
         incoming, outgoing = windows
         plan = choose_plan(incoming, outgoing, compression.mode)
-        counted = Counters(
-            received=tallies[source][Direction.RECEIVED],
-            sent=tallies[source.other][Direction.SENT],
-            sizes=counters.sizes[source.other],
-        )
         return Flow(
             sink=legs[source.other],
             plan=plan,
@@ -183,11 +189,41 @@ def _make_flows(
             # Only what upstreams send goes to many.
             encoder=_encoder(settings[source.other], outgoing, plan, cache if source is Side.UPSTREAM else None),
             limits=route.limits,
-            counters=counted,
+            counters=_counted(opened.counters, tallies, source),
             meter=_METER,
         )
 
     return _Flows(legs, (flow(Side.CLIENT, from_client), flow(Side.UPSTREAM, from_upstream)))
+
+
+def _chained_flows(proxy: Proxy, opened: Opened, tallies: Tallies, legs: tuple[Leg, Leg]) -> tuple[Flow, Flow]:
+    """The flows of a tunnel of which a leg agreed on anything but permessage-deflate alone."""
+    route, compression = opened.route, opened.route.compression
+    settings = (compression.client, compression.upstream)
+
+    def report(leg: Side, fault: ExtensionFault) -> None:
+        proxy.extension_failed(route.name, leg, fault, opened.trace_id)
+
+    return chained_flows(
+        legs,
+        (
+            as_chain(opened.agreements[Side.CLIENT], settings[Side.CLIENT].deflate_options),
+            as_chain(opened.agreements[Side.UPSTREAM], settings[Side.UPSTREAM].deflate_options),
+        ),
+        (
+            _counted(opened.counters, tallies, Side.CLIENT),
+            _counted(opened.counters, tallies, Side.UPSTREAM),
+        ),
+        Terms(compression.mode, compression.verify, route.limits, _METER, report),
+    )
+
+
+def _counted(counters: RouteCounters, tallies: Tallies, source: Side) -> Counters:
+    return Counters(
+        received=tallies[source][Direction.RECEIVED],
+        sent=tallies[source.other][Direction.SENT],
+        sizes=counters.sizes[source.other],
+    )
 
 
 def _decoder(settings: LegCompression, window: Window | None, plan: Plan, verify: bool) -> Decoder | None:

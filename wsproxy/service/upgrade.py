@@ -6,15 +6,28 @@ Invariant: until the client's 101 is sent, every fault is Refused or the upstrea
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import h11
 import trio
 
-from wsproxy.errors import ConnectionLost, Refused
+from wsproxy.errors import ConnectionLost, ExtensionFault, Refused, Side
 from wsproxy.extensions.base import NegotiationError
+from wsproxy.extensions.chain import Report
 from wsproxy.extensions.header import ExtensionHeaderError, ExtensionItem, format_extension, parse_extensions
-from wsproxy.extensions.permessage_deflate import Agreement, accept, confirm, mirror, offer
+from wsproxy.extensions.negotiation import (
+    Candidate,
+    Deflate,
+    LegAgreement,
+    accept_all,
+    confirm_all,
+    deflate_of,
+    offer_all,
+)
+from wsproxy.extensions.permessage_deflate import mirror, offer
+from wsproxy.gateway.extending import RouteLegs
 from wsproxy.gateway.generation import Generation
 from wsproxy.gateway.routing import Wanted, check_origin, rewritten
 from wsproxy.network.http1_connection import Http1Connection
@@ -62,7 +75,9 @@ class _Asked:
 
     opening: ClientRequest
     offers: tuple[ExtensionItem, ...]
-    offer: ExtensionItem | None
+    legs: RouteLegs
+    candidates: list[Candidate]
+    offered: tuple[ExtensionItem, ...]
     key: bytes
 
 
@@ -118,7 +133,9 @@ class Attempt:
             raise Refused(400, "bad_request", f"Sec-WebSocket-Extensions: {error}") from error
         await self._client.end_of_request()  # check_request saw that it has no body
         group = generation.groups[route.upstream]
-        asked = _ask(route.compression, offers)
+        legs = generation.extensions[route.name]
+        candidates = legs[Side.UPSTREAM].with_deflate(_ask(route.compression, offers))
+        offered = offer_all(candidates, self._report(Side.UPSTREAM))
         changes = generation.changes[route.name]
         asking = replace(
             opening,
@@ -134,7 +151,7 @@ class Attempt:
                 trio.CancelScope() as patience,
                 proxy.departures.watch(self._client.transport, patience.cancel) as watch,
             ):
-                extension = format_extension(asked) if asked else None
+                extension = _header(offered)
                 upstream, key, response = await _ask_upstream(
                     attempts, asking, extension, patience, route.timeouts.handshake_seconds
                 )
@@ -143,7 +160,8 @@ class Attempt:
             if patience.cancelled_caught:
                 raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
             assert upstream is not None  # the scope was left in order
-            await self._answer(upstream, response, _Asked(opening, offers, asked, key), route, counters)
+            asked = _Asked(opening, offers, legs, candidates, offered, key)
+            await self._answer(upstream, response, asked, route, counters)
         finally:
             if upstream is not None:
                 upstream.close()
@@ -181,32 +199,48 @@ class Attempt:
             raise going_away()
         try:
             answer = check_response(response, asked.key, opening.subprotocols)
-            upstream_agreement = _confirm(asked.offer, answer, route.compression)
+            upstream_agreement = _confirm(asked, answer)
         except Refused as refused:
             upstream.failed(refused.detail)
             raise
+        except ExtensionFault as fault:
+            self._report(Side.UPSTREAM)(fault)
+            raise Refused(500, "rejected_by_upstream", f"extension {fault.extension} failed") from fault
         upstream.succeeded()
-        settled = _settle(route.compression, asked.offers, upstream_agreement)
-        item = format_extension(settled[1]) if settled else None
-        await self._client.answer_handshake(client_response(opening, answer, item), route.timeouts.handshake_seconds)
+        deflate = _settle(route.compression, upstream_agreement)
+        report = self._report(Side.CLIENT)
+        client_agreement, items = accept_all(asked.legs[Side.CLIENT].with_deflate(deflate), asked.offers, report)
+        ours = client_response(opening, answer, _header(items))
+        await self._client.answer_handshake(ours, route.timeouts.handshake_seconds)
         self._count("accepted")
-        agreements = (settled[0] if settled else None, upstream_agreement)
+        agreements = (client_agreement, upstream_agreement)
         opened = Opened(route, counters, upstream.instance, self._client, upstream.http, agreements, opening.trace_id)
         await run_tunnel(self._proxy, opened)
+
+    def _report(self, side: Side) -> Report:
+        """What is done about an extension of that leg that fails in the negotiation."""
+        assert self.route is not None and self.trace_id is not None
+        return partial(self._proxy.extension_failed, self.route.name, side, trace_id=self.trace_id)
 
     def _count(self, result: str) -> None:
         assert self.route is not None
         self._proxy.counters.handshakes[self.route.name, result] += 1
 
 
-def _ask(compression: Compression, offers: tuple[ExtensionItem, ...]) -> ExtensionItem | None:
-    """What to offer the upstream."""
-    if not compression.upstream.enabled:
+def _header(items: Sequence[ExtensionItem]) -> bytes | None:
+    return b", ".join(map(format_extension, items)) if items else None
+
+
+def _ask(compression: Compression, offers: tuple[ExtensionItem, ...]) -> Deflate | None:
+    """permessage-deflate as it is offered to the upstream."""
+    leg = compression.upstream
+    if not leg.enabled:
         return None
-    policy = compression.upstream.policy
     if compression.mode == "passthrough" and compression.client.enabled:
-        return mirror(offers, policy.as_forgetful_as(compression.client.policy))
-    return offer(policy)
+        item = mirror(offers, leg.policy.as_forgetful_as(compression.client.policy))
+    else:
+        item = offer(leg.policy)
+    return Deflate(leg.policy, leg.deflate_options, asking=item)
 
 
 async def _ask_upstream(
@@ -247,24 +281,18 @@ async def _exchange(upstream: Http1Connection, request: UpstreamRequest) -> _Ans
         raise _Unanswered(502, "rejected_by_upstream", "the upstream closed before it answered") from error
 
 
-def _confirm(asked: ExtensionItem | None, answer: UpstreamAnswer, compression: Compression) -> Agreement | None:
-    """Read what the upstream answered to our offer."""
+def _confirm(asked: _Asked, answer: UpstreamAnswer) -> LegAgreement:
+    """Read what the upstream answered to our offers. Raises Refused 502, or ExtensionFault."""
     try:
-        items = parse_extensions(answer.extensions)
-        if asked is None:
-            if items:
-                raise NegotiationError("the upstream accepted an extension that was not offered")
-            return None
-        return confirm(asked, items, compression.upstream.lenient)
+        return confirm_all(asked.candidates, asked.offered, parse_extensions(answer.extensions))
     except (ExtensionHeaderError, NegotiationError) as error:
         raise Refused(502, "rejected_by_upstream", f"the upstream's Sec-WebSocket-Extensions: {error}") from error
 
 
-def _settle(
-    compression: Compression, offers: tuple[ExtensionItem, ...], upstream: Agreement | None
-) -> tuple[Agreement, ExtensionItem] | None:
-    """Answer what the client offered."""
-    if not compression.client.enabled:
+def _settle(compression: Compression, upstream: LegAgreement) -> Deflate | None:
+    """permessage-deflate as it is agreed on with the client."""
+    leg = compression.client
+    if not leg.enabled:
         return None
-    match = None if compression.mode == "recompress" else upstream
-    return accept(offers, compression.client.policy, match)
+    match = None if compression.mode == "recompress" else deflate_of(upstream)
+    return Deflate(leg.policy, leg.deflate_options, match=match)

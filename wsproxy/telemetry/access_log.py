@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from wsproxy.errors import Side
-from wsproxy.extensions.permessage_deflate import NAME, Agreement, Window
+from wsproxy.errors import ExtensionFault, Side
+from wsproxy.extensions.negotiation import LegAgreement
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Direction
 from wsproxy.settings.tree import Log
@@ -48,7 +48,7 @@ class TunnelClosed:
     client: str
     duration_seconds: float
     tallies: Tallies
-    agreements: tuple[Agreement | None, Agreement | None]
+    agreements: tuple[LegAgreement, LegAgreement]
     plans: tuple[Plan, Plan]
     initiator: Initiator
     code: int | None
@@ -131,6 +131,19 @@ def log_handshake_refused(refused: HandshakeRefused) -> None:
         "trace_id": refused.trace_id,
     }
     _write("refused", fields)
+
+
+def log_extension_failed(route: str, leg: str, fault: ExtensionFault, trace_id: str) -> None:
+    """Write the line of an extension that broke its contract."""
+    fields: dict[str, Value] = {
+        "route": route,
+        "leg": leg,
+        "extension": fault.extension,
+        "operation": fault.operation,
+        "detail": _cut(fault.detail),
+        "trace_id": trace_id,
+    }
+    _LOGGER.error("extension failed", extra={"fields": fields})
 
 
 def log_ready(listen: list[str], metrics: str | None) -> None:
@@ -216,12 +229,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def describe_agreement(agreement: Agreement | None) -> str:
-    """The window bits of the leg's two ends; ``reset`` marks an end without context takeover."""
-    if agreement is None:
-        return "none"
-    return f"{NAME};server:{_window(agreement.server)};client:{_window(agreement.client)}"
-
-
-def _window(window: Window) -> str:
-    return str(window.bits) if window.takeover else f"{window.bits}:reset"
+def describe_agreement(agreement: LegAgreement) -> str:
+    """What a leg agreed on; several extensions in their order, with a plus sign between them."""
+    return "none" if agreement is None else _cut(agreement.label)

@@ -23,8 +23,10 @@ from typing import Literal
 from wsproxy import __version__
 from wsproxy.errors import Side
 from wsproxy.extensions.cache import Cache
+from wsproxy.extensions.chain import Chain
 from wsproxy.extensions.engines import available, choose, choose_to_decompress
-from wsproxy.extensions.permessage_deflate import NAME, Agreement
+from wsproxy.extensions.negotiation import LegAgreement, deflate_of
+from wsproxy.extensions.permessage_deflate import NAME
 from wsproxy.gateway.pools import Pool
 from wsproxy.protocol.keepalive import Lapse
 from wsproxy.protocol.plan import Plan
@@ -83,7 +85,10 @@ _CODES_OF_RFC_6455 = frozenset({*range(1000, 1004), *range(1005, 1016)})
 
 @dataclass(frozen=True, slots=True)
 class AgreementKey:
-    """The labels of one leg's agreement. ``window_bits`` is the server end's, 0 without an agreement."""
+    """The labels of one leg's agreement. Several extensions are one label, with plus signs between them.
+
+    :ivar window_bits: the server end's, 0 without permessage-deflate.
+    """
 
     side: Side
     extension: str
@@ -160,7 +165,7 @@ class RouteCounters:
     def open(
         self,
         tallies: Tallies,
-        agreements: tuple[Agreement | None, Agreement | None],
+        agreements: tuple[LegAgreement, LegAgreement],
         plans: tuple[Plan, Plan],
         codec_memory: Callable[[], int],
     ) -> Tunnel:
@@ -285,6 +290,7 @@ class Counters:
     :ivar sessions_active: live client connections by listener.
     :ivar routes: of the configuration in force, by route name.
     :ivar caches: whose bytes are shown as they are, by route name; not every route has one.
+    :ivar extension_events: gives what extensions count: route, leg, extension and event, and the number.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
     :ivar refused: connections that ended before a request could be read, by (listener, one of `REFUSALS`).
     :ivar draining: newcomers are turned away for good.
@@ -301,6 +307,7 @@ class Counters:
         self._every: dict[tuple[str, str, Engines], RouteCounters] = {}
         self._build = (__version__, platform.python_version(), ",".join(available()))
         self.caches: Mapping[str, Cache] = {}
+        self.extension_events: Callable[[], list[tuple[tuple[str, str, str, str], int]]] = list
         self.adopt(settings, pools)
 
     def adopt(self, settings: Settings, pools: Iterable[Pool]) -> None:
@@ -336,6 +343,8 @@ class Counters:
         for labels, count in self.refused.items():
             snapshot.add(metrics.CONNECTIONS_REFUSED, labels, count)
         snapshot.add(metrics.DRAINING, (), self.draining)
+        for event, count in self.extension_events():
+            snapshot.add(metrics.EXTENSION_EVENTS, event, count)
         snapshot.add(metrics.CODEC_MEMORY_BUDGET, (), self._codec_memory_budget)
         for pool in self.pools:
             for endpoint in pool.endpoints:
@@ -364,15 +373,17 @@ def close_label(code: int | None) -> str:
     return "other"
 
 
-def _agreement_key(side: Side, agreement: Agreement | None) -> AgreementKey:
+def _agreement_key(side: Side, settled: LegAgreement) -> AgreementKey:
+    name = settled.names if isinstance(settled, Chain) else NAME if settled else "none"
+    agreement = deflate_of(settled)
     if agreement is None:
-        return AgreementKey(side, extension="none", takeover="none", window_bits=0)
+        return AgreementKey(side, extension=name, takeover="none", window_bits=0)
     takeover: Literal["both", "server", "client", "none"]
     if agreement.server.takeover:
         takeover = "both" if agreement.client.takeover else "server"
     else:
         takeover = "client" if agreement.client.takeover else "none"
-    return AgreementKey(side, extension=NAME, takeover=takeover, window_bits=agreement.server.bits)
+    return AgreementKey(side, extension=name, takeover=takeover, window_bits=agreement.server.bits)
 
 
 def _tally(values: Iterable[int]) -> Tally:

@@ -93,6 +93,12 @@ AGREEMENTS = Metric(
     "What the legs of tunnels agreed on: extension (or none), which ends keep their context, and the largest "
     "window of the leg's server end as a power of two in bytes.",
 )
+EXTENSION_EVENTS = Metric(
+    "wsproxy_extension_events_total",
+    Kind.COUNTER,
+    ("route", "leg", "extension", "event"),
+    "What the extensions of routes.extensions count for themselves; fault: it broke its contract with the proxy.",
+)
 PLANS = Metric(
     "wsproxy_plans_total",
     Kind.COUNTER,
@@ -241,6 +247,7 @@ CATALOGUE = (
     TUNNELS,
     HANDSHAKES,
     AGREEMENTS,
+    EXTENSION_EVENTS,
     PLANS,
     MESSAGES,
     PAYLOAD_BYTES,
