@@ -26,11 +26,12 @@ from wsproxy.service.codecs import make_meter
 
 MESSAGES = 64
 SIZE = 1024
-PROFILED_CPU_SECONDS = 4.0
+PROFILED_CPU_SECONDS = 5.0
 SAMPLE_SECONDS = 0.001
-AGREEMENT = 0.20
-"""What is told is about a tenth above the profile, and samples scatter: a call that is timed is slower than one that is
-not, by what the system call that reads the clock leaves behind in the processor, and a sample falls a little late."""
+AGREEMENT = {1: 0.15, 20: 0.25}
+"""By messages at a time. What is told is 3 to 10 % above the profile for single ones, and 5 to 17 % for many, where the
+loop around the codec is timed with it. A timed call is slower than one that is not, by what the system call that reads
+the clock leaves behind in the processor; a sample falls a little late; and samples scatter by 2 %."""
 COST = 0.03
 ATTEMPTS = 4
 ROUNDS, ROUND_MESSAGES = 40, 200
@@ -119,7 +120,7 @@ def _profile() -> Iterator[list[bool]]:
         signal.signal(signal.SIGPROF, former)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 20])
+@pytest.mark.parametrize("at_a_time", AGREEMENT)
 def test_it_agrees_with_a_profile_of_the_same_run(at_a_time: int) -> None:
     echo = Echo(make_meter(), at_a_time)
     echo.go_round()
@@ -133,7 +134,7 @@ def test_it_agrees_with_a_profile_of_the_same_run(at_a_time: int) -> None:
     echo.close()
     print(f"\n{at_a_time} at a time: told {told:.3f} s, profiled {profiled:.3f} of {spent:.2f}, {len(samples)} samples")
     assert len(samples) > 500
-    assert told == pytest.approx(profiled, rel=AGREEMENT)
+    assert told == pytest.approx(profiled, rel=AGREEMENT[at_a_time])
 
 
 def _costs(measured: Echo, unmeasured: Echo, rounds: int) -> float:
