@@ -1,18 +1,14 @@
 """Ends that speak other extensions than permessage-deflate, with nothing of wsproxy's in them, and what to agree on.
 
-Owns: permessage-bzip2 and x-rot for `websockets`' sans-I/O protocol, written for these tests.
+Owns: agreements by name, and the extensions of `tests.extensions.theirs` that fit each.
 """
-
-import bz2
-import dataclasses
 
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import CTRL_OPCODES, Frame, Opcode
-from websockets.typing import ExtensionName
 
 from tests.extensions.example.wsproxy_rot import NAME as ROT
 from tests.extensions.example.wsproxy_rot import RotAgreed
+from tests.extensions.theirs import TheirBzip2, TheirRot
 from wsproxy.errors import Side
 from wsproxy.extensions.base import RSV1, RSV2, Agreed, Events
 from wsproxy.extensions.bzip2 import NAME as BZIP2
@@ -91,58 +87,3 @@ def _deflate(side: Side, agreement: Agreement) -> Extension:
         remote_max_window_bits=theirs.bits,
         local_max_window_bits=max(9, mine.bits),
     )
-
-
-class TheirRot(Extension):
-    name = ExtensionName(ROT)
-
-    def __init__(self, by: int) -> None:
-        self._by = by
-        self._coded = False
-
-    def encode(self, frame: Frame) -> Frame:
-        if frame.opcode in CTRL_OPCODES:
-            return frame
-        return dataclasses.replace(frame, data=self._turned(frame, self._by), rsv2=frame.opcode is not Opcode.CONT)
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        if frame.opcode in CTRL_OPCODES:
-            return frame
-        if frame.opcode is not Opcode.CONT:
-            self._coded = frame.rsv2
-        return dataclasses.replace(frame, data=self._turned(frame, -self._by), rsv2=False) if self._coded else frame
-
-    @staticmethod
-    def _turned(frame: Frame, by: int) -> bytes:
-        return bytes((byte + by) % 256 for byte in bytes(frame.data))
-
-
-class TheirBzip2(Extension):
-    name = ExtensionName(BZIP2)
-
-    def __init__(self, level: int) -> None:
-        self._level = level
-        self._out = bz2.BZ2Compressor(level)
-        self._in = bz2.BZ2Decompressor()
-        self._coded = False
-
-    def encode(self, frame: Frame) -> Frame:
-        if frame.opcode in CTRL_OPCODES:
-            return frame
-        data = self._out.compress(bytes(frame.data))
-        if frame.fin:
-            data += self._out.flush()
-            self._out = bz2.BZ2Compressor(self._level)
-        return dataclasses.replace(frame, data=data, rsv1=frame.opcode is not Opcode.CONT)
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        if frame.opcode in CTRL_OPCODES:
-            return frame
-        if frame.opcode is not Opcode.CONT:
-            self._coded = frame.rsv1
-            self._in = bz2.BZ2Decompressor()
-        if not self._coded:
-            return frame
-        data = b"" if self._in.eof else self._in.decompress(bytes(frame.data))
-        assert self._in.eof or not frame.fin
-        return dataclasses.replace(frame, data=data, rsv1=False)
