@@ -17,14 +17,13 @@ from wsproxy.telemetry import metrics
 from wsproxy.telemetry.counters import (
     NO_ROUTE,
     RESULTS,
-    AgreementKey,
     Counters,
     Pause,
     RouteCounters,
     Tallies,
     Tunnel,
-    close_label,
 )
+from wsproxy.telemetry.labels import AgreementKey, close_label
 from wsproxy.telemetry.metrics import DURATION_BOUNDS
 
 

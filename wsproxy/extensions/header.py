@@ -8,6 +8,8 @@ whole, so that no part of a broken header can switch anything on.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 from wsproxy.errors import WsproxyError
 
@@ -17,6 +19,8 @@ _NAME = re.compile(rb"(%b++)" % _TOKEN)
 # A quoted value must be a token once unescaped (RFC 6455 §9.1), so a comma or a semicolon cannot hide in one.
 _PARAMETER = re.compile(rb'[ \t]*+;[ \t]*+(%b++)(?:[ \t]*+=[ \t]*+(?:(%b++)|"((?:\\?%b)++)"))?+' % ((_TOKEN,) * 3))
 _BETWEEN = re.compile(rb"[ \t]*+(?:,[ \t]*+)*+")
+_SHORT = 256
+"""Bytes of a line that is worth remembering."""
 
 
 class ExtensionHeaderError(WsproxyError):
@@ -42,7 +46,14 @@ def parse_extensions(values: Iterable[bytes]) -> tuple[ExtensionItem, ...]:
     :param values: the value of every line of the field, in order.
     :raises ExtensionHeaderError: a line is not in the grammar.
     """
-    return tuple(item for value in values for item in _parse_line(value))
+    lines = [_known_line(value) if len(value) <= _SHORT else tuple(_parse_line(value)) for value in values]
+    return lines[0] if len(lines) == 1 else tuple(chain.from_iterable(lines))
+
+
+@lru_cache(maxsize=256)
+def _known_line(value: bytes) -> tuple[ExtensionItem, ...]:
+    """The clients of a proxy are a few programs, each of which always writes the same."""
+    return tuple(_parse_line(value))
 
 
 def _parse_line(value: bytes) -> Iterable[ExtensionItem]:

@@ -30,6 +30,10 @@ class Poller(Protocol):
     def modify(self, fd: int, wants: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
 
+    def forget(self, fd: int) -> None:
+        """For a descriptor that is closed next, and that nobody else holds open: an epoll drops it by itself then."""
+        ...
+
     def poll(self, seconds: float = 0) -> list[tuple[int, int]]:
         """What is ready, as descriptors with `READ`, `WRITE`, `BROKEN` and `LEFT` bits; waits that long at most."""
         ...
@@ -63,6 +67,8 @@ class SelectorsPoller:
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
 
+    forget = unregister
+
     def poll(self, seconds: float = 0) -> list[tuple[int, int]]:
         return [(key.fd, _FROM_SELECTORS[ready]) for key, ready in self._selector.select(seconds)]
 
@@ -95,6 +101,9 @@ if sys.platform == "linux":
 
         def unregister(self, fd: int) -> None:
             self._epoll.unregister(fd)
+
+        def forget(self, fd: int) -> None:
+            pass
 
         def poll(self, seconds: float = 0) -> list[tuple[int, int]]:
             return self._epoll.poll(seconds, MAX_EVENTS)

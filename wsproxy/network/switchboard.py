@@ -49,6 +49,7 @@ class _End:
         "transport",
         "tunnel",
         "wants",
+        "watched",
     )
 
     other: "_End"
@@ -59,6 +60,7 @@ class _End:
         self.transport = transport
         self.fd = transport.fileno()
         self.wants = 0
+        self.watched = False  # by the poller
         self.open = True
         self.half_closed = False
         self.queued = False
@@ -113,9 +115,7 @@ class Switchboard:
         """
         self._tunnels.add(tunnel)
         try:
-            for end in tunnel.ends:
-                self._ends[end.fd] = end
-                self._poller.register(end.fd, 0)
+            self._ends.update((end.fd, end) for end in tunnel.ends)
             now = trio.current_time()
             for end, data in zip(tunnel.ends, received, strict=True):
                 if data:
@@ -238,7 +238,7 @@ class Switchboard:
             end.left = True
         if ready & BROKEN and not ready & (READ | WRITE):
             # Nothing was wanted of it, so it says this alone; there may be more to read all the same.
-            end.broken = True
+            end.broken, end.watched = True, False
             self._poller.unregister(end.fd)
             return
         if ready & WRITE:
@@ -310,9 +310,12 @@ class Switchboard:
             wants |= READ
         elif not end.left:
             wants |= LEFT
-        if wants != end.wants:
-            end.wants = wants
+        if not end.watched:
+            end.watched = True
+            self._poller.register(end.fd, wants)
+        elif wants != end.wants:
             self._poller.modify(end.fd, wants)
+        end.wants = wants
 
     def _lose(self, end: _End, now: float, lapse: Lapse | None = None) -> None:
         self._hang_up(end)
@@ -321,8 +324,9 @@ class Switchboard:
     def _hang_up(self, end: _End) -> None:
         if end.open:
             end.open = False
-            if self._ends.pop(end.fd, None) is not None and not end.broken:
-                self._poller.unregister(end.fd)
+            self._ends.pop(end.fd, None)
+            if end.watched:
+                self._poller.forget(end.fd)
             end.transport.close()
 
     # --- time

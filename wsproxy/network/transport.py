@@ -53,7 +53,8 @@ class Transport(ABC):
 
     def __init__(self, sock: socket.socket, peer: str = "", *, tuned: bool = False) -> None:
         """``tuned``: ``sock`` has the options of `options.tune` already."""
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
         if not tuned:
             tune(sock)
         self._sock = sock

@@ -4,8 +4,9 @@ Owns how an outgoing frame is written, and what stands in a close frame. Knows n
 Invariant: a frame written here is always whole, so a control frame may follow it at once.
 """
 
-import os
 from struct import Struct
+
+from wsproxy.protocol.randomness import random_bytes
 
 TEXT = 0x1
 BINARY = 0x2
@@ -64,34 +65,9 @@ def frame_size(data: bytes) -> int | None:
     return None if len(data) < 10 else head + 8 + int.from_bytes(data[2:10], "big")
 
 
-class _Keys:
-    """Masking keys, from the system's generator 256 at a time: asking for each was a system call for each message."""
-
-    def __init__(self) -> None:
-        self._bytes = b""
-        self._at = 0
-
-    def take(self) -> bytes:
-        at = self._at
-        if at >= len(self._bytes):
-            self._bytes = os.urandom(1024)
-            at = 0
-        self._at = at + 4
-        return self._bytes[at : at + 4]
-
-    def forget(self) -> None:
-        self._bytes = b""
-        self._at = 0
-
-
-_keys = _Keys()
-# Two processes must not use the same ones.
-os.register_at_fork(after_in_child=_keys.forget)
-
-
 def masked_frame(first: int, payload: bytes) -> bytes:
     """A whole frame as a client sends it, under a fresh key (RFC 6455 §5.3: unpredictable, from a strong source)."""
-    key = _keys.take()
+    key = random_bytes(4)
     return header(first, len(payload), MASKED) + key + apply_mask(payload, key)
 
 

@@ -10,7 +10,6 @@ Invariants
 import base64
 import hashlib
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +26,7 @@ from wsproxy.protocol.http1 import (
     elements,
     join_target,
 )
+from wsproxy.protocol.randomness import random_bytes
 from wsproxy.protocol.trace import traced
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -188,7 +188,7 @@ def upstream_request(client: ClientRequest, base_path: bytes, extension_offer: b
 
     ``base_path`` is empty or starts with a slash and does not end with one.
     """
-    key = base64.b64encode(secrets.token_bytes(16))
+    key = base64.b64encode(random_bytes(16))
     headers: HeaderList = [
         (b"Host", client.host),
         (b"Upgrade", b"websocket"),

@@ -6,7 +6,8 @@ Invariant: what goes to the upstream and into the log is of the form of the stan
 """
 
 import re
-import secrets
+
+from wsproxy.protocol.randomness import random_bytes
 
 _PARENT = b"traceparent"
 _STATE = b"tracestate"
@@ -40,7 +41,7 @@ def traced(headers: Fields) -> tuple[Fields, str]:
     known = trace_id_of([value for name, value in headers if name.lower() == _PARENT])
     if known is not None:
         return headers, known
-    trace_id = secrets.token_hex(16)
-    parent = f"00-{trace_id}-{secrets.token_hex(8)}-01".encode("ascii")
+    trace_id = random_bytes(16).hex()
+    parent = f"00-{trace_id}-{random_bytes(8).hex()}-01".encode("ascii")
     kept = tuple(field for field in headers if field[0].lower() not in (_PARENT, _STATE))
     return (*kept, (_PARENT, parent)), trace_id

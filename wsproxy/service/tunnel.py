@@ -4,7 +4,6 @@ Owns: what a route's settings mean for one tunnel. The 101 has been sent on both
 Invariant: every tunnel that is counted as opened is counted as ended, and logged, exactly once.
 """
 
-import os
 import random
 from dataclasses import dataclass
 from math import inf
@@ -28,6 +27,7 @@ from wsproxy.protocol.flow import Codec, Counters, Flow
 from wsproxy.protocol.keepalive import TOKEN_BYTES, Spans, Watch
 from wsproxy.protocol.leg import Leg
 from wsproxy.protocol.plan import Plan, choose_plan
+from wsproxy.protocol.randomness import random_bytes
 from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import Relay
 from wsproxy.protocol.tally import Direction, Tally
@@ -134,8 +134,9 @@ def _make_watch(timeouts: Timeouts, tallies: Tallies, counters: RouteCounters, n
         idle=timeouts.idle_seconds,
         max_age=timeouts.max_age_seconds * (1 - timeouts.max_age_jitter * random.random()),
     )
-    tokens = os.urandom(TOKEN_BYTES), os.urandom(TOKEN_BYTES)
-    return Watch(spans, tallies, tokens, now, counters.round_trip) if spans.shortest < inf else None
+    if spans.shortest == inf:
+        return None
+    return Watch(spans, tallies, (random_bytes(TOKEN_BYTES), random_bytes(TOKEN_BYTES)), now, counters.round_trip)
 
 
 def _make_toll(limits: RouteLimits, tallies: Tallies, now: float) -> Toll | None:

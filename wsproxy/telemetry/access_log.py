@@ -80,6 +80,8 @@ class HandshakeRefused:
 
 def log_tunnel_closed(closed: TunnelClosed) -> None:
     """Write the access-log line of a tunnel."""
+    if not _LOGGER.isEnabledFor(logging.INFO):
+        return
     to_client = closed.tallies[Side.CLIENT][Direction.SENT]
     from_client = closed.tallies[Side.CLIENT][Direction.RECEIVED]
     to_upstream = closed.tallies[Side.UPSTREAM][Direction.SENT]
@@ -155,8 +157,9 @@ def set_up_logging(log: Log) -> None:
     """Send the records of every library to stderr in one form. Before anything logs, and again after a reload."""
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(JsonLines(log.query) if log.format == "json" else TextLines(log.query))
-    # What no line tells need not be found out for each of them: one of these is a system call.
+    # What no line tells need not be found out for each of them (logging's manual): one of these is a system call.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     logging.basicConfig(handlers=[lines], level=log.level.upper(), force=True)
 
 
@@ -206,11 +209,11 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 def _text(value: Value) -> str:
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     if value is None:
         return "-"
-    text = ",".join(value) if isinstance(value, list) else str(value)
+    text = value if isinstance(value, str) else ",".join(value)
     # A lone dash is how an absent value is written.
     return text if text != "-" and _BARE_WORD.fullmatch(text) else f'"{_escape(text)}"'
 
