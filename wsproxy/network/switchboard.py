@@ -38,19 +38,9 @@ class _End:
     """One side of a tunnel on the board."""
 
     __slots__ = (
-        "broken",
-        "fd",
-        "half_closed",
-        "left",
-        "open",
-        "other",
-        "queued",
-        "side",
-        "transport",
-        "tunnel",
-        "wants",
-        "watched",
-    )
+        "broken", "fd", "half_closed", "left", "open", "other", "queued", "side",
+        "transport", "tunnel", "wants", "watched",
+    )  # fmt: skip
 
     other: "_End"
 
@@ -203,7 +193,7 @@ class Switchboard:
                 self._move(end, ready, now)
             if self._send(tunnel, now) and steady and relay.steady and not end.transport.buffered:
                 return
-            self._settle(tunnel, now)
+            self._adjust_both(tunnel, now)
         except Exception as failure:  # noqa: BLE001
             self._fail(tunnel, failure)
 
@@ -258,6 +248,9 @@ class Switchboard:
     def _settle(self, tunnel: Tunnel, now: float) -> None:
         """Send what the relay has for each side, then ask the poller for what each side can do next."""
         self._send(tunnel, now)
+        self._adjust_both(tunnel, now)
+
+    def _adjust_both(self, tunnel: Tunnel, now: float) -> None:
         for end in tunnel.ends:
             if end.open:
                 self._adjust(end, now)
@@ -287,26 +280,26 @@ class Switchboard:
         if not pending and relay.over(end.side):
             self._hang_up(end)
             return
-        if not pending and not end.half_closed and relay.half_close_due(end.side):
+        if not (pending or end.half_closed) and relay.half_close_due(end.side):
             end.half_closed = True
             try:
                 transport.shutdown_write()
             except ConnectionLost:
                 self._lose(end, now)
                 return
-        if not end.broken:
-            self._watch(end, pending)
-        # Input that waits inside, or of which no socket event will tell any more.
         drained = not end.other.transport.pending
+        if not end.broken:
+            self._watch(end, pending, drained)
+        # Input that waits inside, or of which no socket event will tell any more.
         untold = transport.buffered or end.broken
         waiting = relay.backlog(end.side) or (untold and relay.wants_input(end.side, True))
         if waiting and drained and not end.queued:
             end.queued = True
             self._unfinished.append(end)
 
-    def _watch(self, end: _End, pending: int) -> None:
+    def _watch(self, end: _End, pending: int, drained: bool) -> None:
         wants = WRITE if pending else 0
-        if end.tunnel.relay.wants_input(end.side, not end.other.transport.pending):
+        if end.tunnel.relay.wants_input(end.side, drained):
             wants |= READ
         elif not end.left:
             wants |= LEFT

@@ -46,6 +46,7 @@ class Transport(ABC):
         "_rest",
         "_sock",
         "_stuck_since",
+        "_waits",
         "buffered",
         "peer",
         "write_stall_seconds",
@@ -62,6 +63,7 @@ class Transport(ABC):
         self._half_closing = False
         self._closed = False
         self._stuck_since: float | None = None
+        self._waits = 0  # tasks, for trio's poller
         self.buffered = False
         self.write_stall_seconds = WRITE_STALL_SECONDS
         self.peer = peer or _peer_text(sock)
@@ -145,7 +147,7 @@ class Transport(ABC):
             return
         self._closed = True
         self._rest = NOTHING
-        if trio.lowlevel.in_trio_run():
+        if self._waits:
             trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
 
@@ -205,10 +207,13 @@ class Transport(ABC):
     async def _wait(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         if self._closed:
             raise ConnectionLost("closed")
+        self._waits += 1
         try:
             await ready(self._sock)
         except trio.ClosedResourceError:
             raise ConnectionLost("closed") from None
+        finally:
+            self._waits -= 1
 
     def _receive(self, limit: int) -> bytes | None:
         try:

@@ -88,4 +88,4 @@ def _fields(block: bytes) -> Fields | None:
         raw.append((name, value.strip(b" \t")))
     raw.pop()  # behind the last line's end
     fields = Fields(raw)
-    return fields if all(name not in _FRAMING for name, _ in fields) else None
+    return fields if _FRAMING.isdisjoint([name for name, _ in fields]) else None

@@ -251,7 +251,6 @@ async def _ask_upstream(
     ``patience`` gets the deadline of each exchange, ``seconds`` after its begin. Raises Refused.
     """
     while True:
-        patience.deadline = math.inf
         upstream = await attempts.connect()
         try:
             ours = upstream_request(asking, upstream.base_path, extension)
@@ -259,6 +258,7 @@ async def _ask_upstream(
             return upstream, ours.key, await _exchange(upstream.http, ours)
         except _Unanswered as refused:
             attempts.failed(upstream, refused)
+            patience.deadline = math.inf
         except BaseException as error:
             if trio.current_time() >= patience.deadline or (isinstance(error, Refused) and error.status == 502):
                 upstream.failed("no answer in time" if isinstance(error, trio.Cancelled) else str(error))

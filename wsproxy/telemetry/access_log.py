@@ -187,7 +187,8 @@ class TextLines(_Lines):
     """``2026-01-31T12:00:00.000Z info ready listen=127.0.0.1:8080``: words, quoted where they need it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [f"{key}={_text(value)}" for key, value in self.fields(record).items()]
+        # Most values are numbers; for those alone a call each was a fifth of a line's time.
+        words = [f"{key}={value if type(value) is int else _text(value)}" for key, value in self.fields(record).items()]
         event = record.getMessage()
         return " ".join([_time_of(record), record.levelname.lower(), _escape(event), *words])
 
@@ -209,11 +210,12 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 def _text(value: Value) -> str:
-    if isinstance(value, int | float):
-        return str(value)
-    if value is None:
-        return "-"
-    text = value if isinstance(value, str) else ",".join(value)
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list):
+        text = ",".join(value)
+    else:
+        return "-" if value is None else str(value)
     # A lone dash is how an absent value is written.
     return text if text != "-" and _BARE_WORD.fullmatch(text) else f'"{_escape(text)}"'
 
