@@ -1,6 +1,12 @@
 # Each target does its own set-up: a machine with Python 3.11 or newer and make is enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# Debian's Python has the part that makes virtual environments in a package of its own.
+VENV = { $(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update --quiet=2 \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes python3-venv >/dev/null; } || \
+	{ echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian, python3-venv)" >&2; exit 1; } } \
+	&& $(PYTHON) -m venv
 
 .PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-engines bench-syscalls reference charts lock clean
 
@@ -21,7 +27,7 @@ help:
 	@echo "make lock   renew the lock files from pyproject.toml"
 
 .venv/runtime.stamp: pyproject.toml requirements.lock
-	$(PYTHON) -m venv .venv
+	$(VENV) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
@@ -53,7 +59,7 @@ test-zlib: .venv-zlib/dev.stamp
 	.venv-zlib/bin/python -m pytest
 
 .venv-zlib/dev.stamp: pyproject.toml requirements-dev.lock
-	$(PYTHON) -m venv .venv-zlib
+	$(VENV) .venv-zlib
 	.venv-zlib/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	.venv-zlib/bin/python -m pip uninstall --quiet --yes isal zlib-ng
 	.venv-zlib/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
@@ -65,12 +71,12 @@ world: .venv/dev.stamp
 	WORLD_MATRIX=full $(BIN)/python -m pytest -o faulthandler_timeout=3600 tests/world
 
 .venv-bench/stamp: benchmarks/peers/python/requirements.txt
-	$(PYTHON) -m venv .venv-bench
+	$(VENV) .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 .venv-mitmproxy/stamp: benchmarks/peers/mitmproxy/requirements.txt
-	$(PYTHON) -m venv .venv-mitmproxy
+	$(VENV) .venv-mitmproxy
 	-.venv-mitmproxy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
@@ -97,7 +103,7 @@ fuzz: .venv-fuzz/dev.stamp
 	for target in $(FUZZ_TARGETS); do .venv-fuzz/bin/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
 
 .venv-fuzz/dev.stamp: pyproject.toml requirements-dev.lock tests/fuzz/requirements.txt
-	$(PYTHON) -m venv .venv-fuzz
+	$(VENV) .venv-fuzz
 	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check -r tests/fuzz/requirements.txt
@@ -126,7 +132,7 @@ reload-soak: .venv/dev.stamp
 	RELOAD_SECONDS=$(RELOAD_SECONDS) RELOAD_TUNNELS=$(RELOAD_TUNNELS) $(BIN)/python -m pytest -s tests/endtoend/test_reload.py -k again
 
 lock:
-	$(PYTHON) -m venv .venv-lock
+	$(VENV) .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock pyproject.toml
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -o requirements-dev.lock pyproject.toml
