@@ -185,6 +185,23 @@ ELSEWHERE = [
         ["listeners[0].tls.client_ca: needs tls.certificates: without one there is no TLS"],
     ),
     (LISTENER + 'tls.certificates = [{ cert = "a" }]' + LEAST, ["listeners[0].tls.certificates[0].key: is missing"]),
+    (
+        LISTENER + 'tls.certificates = [{ cert = "", key = "a\\u0000" }]\ntls.client_ca = "\\u0000"' + LEAST,
+        [
+            'listeners[0].tls.certificates[0].cert: must be the path of a file, not ""',
+            'listeners[0].tls.certificates[0].key: must be the path of a file, not "a\\u0000"',
+            'listeners[0].tls.client_ca: must be the path of a file, not "\\u0000"',
+        ],
+    ),
+    (
+        LEAST + 'tls = { ca = "\\u0000", server_name = "a b", client_cert = "\\u0000", client_key = "k\\u0000" }',
+        [
+            'upstreams.feed.tls.ca: must be the path of a file, not "\\u0000"',
+            'upstreams.feed.tls.server_name: must be a host\'s name or address, not "a b"',
+            'upstreams.feed.tls.client_cert: must be the path of a file, not "\\u0000"',
+            'upstreams.feed.tls.client_key: must be the path of a file, not "k\\u0000"',
+        ],
+    ),
     ('workers = "all"' + LEAST, ["workers: must be a whole number or 'auto', not \"all\""]),
     ("workers = 0" + LEAST, ["workers: must be from 1 to 1024, not 0"]),
     ('control.socket = "run"' + LEAST, ["control.socket: 'run' is not an absolute path"]),
@@ -192,6 +209,10 @@ ELSEWHERE = [
     (
         LEAST.replace('upstream = "feed"', 'upstream = "fed"'),
         ["routes[0].upstream: no upstream is named 'fed' (did you mean 'feed'?)"],
+    ),
+    (
+        LEAST.replace('upstream = "feed"', 'upstream = ""'),
+        ['routes[0].upstream: must be the name of an upstream, not ""'],
     ),
     ("[[routes]]\nname = 'b'\nupstream = 'zzz'" + LEAST, ["routes[0].upstream: no upstream is named 'zzz'"]),
     (ROUTE + "[upstreams.feed]", ["upstreams.feed.endpoints: is missing"]),

@@ -32,6 +32,10 @@ FIELD_VALUE_PATTERN = r"([!-~]([ -~\t]*[!-~])?)?"
 FIELD_VALUE_HINT = "printable ASCII without blanks at its ends"
 PATH_PATTERN = r'/[!-"$->@-~]*'
 PATH_HINT = "a path that starts with '/', in ASCII, without '?' and '#'"
+FILE_PATTERN = r"[^\x00]+"
+OPTIONAL_FILE_PATTERN = r"[^\x00]*"
+"""What the system takes as the path of a file."""
+FILE_HINT = "the path of a file"
 
 
 def about(

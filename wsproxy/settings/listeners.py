@@ -6,7 +6,15 @@ Owns: their names, types, defaults, bounds and descriptions. Must never import t
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsproxy.settings.about import NAME_HINT, NAME_PATTERN, about, parse_network
+from wsproxy.settings.about import (
+    FILE_HINT,
+    FILE_PATTERN,
+    NAME_HINT,
+    NAME_PATTERN,
+    OPTIONAL_FILE_PATTERN,
+    about,
+    parse_network,
+)
 from wsproxy.settings.addresses import parse_address
 
 AcceptedProxyProtocol = Literal["off", "v1", "v2", "any"]
@@ -19,8 +27,16 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 class Certificate:
     """A certificate and its key."""
 
-    cert: str = field(metadata=about("Path of a PEM file: the certificate, then the rest of its chain."))
-    key: str = field(metadata=about("Path of a PEM file: its private key, without a passphrase."))
+    cert: str = field(
+        metadata=about(
+            "Path of a PEM file: the certificate, then the rest of its chain.", pattern=FILE_PATTERN, hint=FILE_HINT
+        )
+    )
+    key: str = field(
+        metadata=about(
+            "Path of a PEM file: its private key, without a passphrase.", pattern=FILE_PATTERN, hint=FILE_HINT
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +52,11 @@ class ListenerTls:
     )
     client_ca: str = field(
         default="",
-        metadata=about("Path of a PEM file of CAs. Set: clients must present a certificate that one of them signed."),
+        metadata=about(
+            "Path of a PEM file of CAs. Set: clients must present a certificate that one of them signed.",
+            pattern=OPTIONAL_FILE_PATTERN,
+            hint=FILE_HINT,
+        ),
     )
     minimum_version: TlsVersion = field(default="1.2", metadata=about("The oldest version of TLS that is accepted."))
 

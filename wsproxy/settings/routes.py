@@ -163,7 +163,9 @@ class Route:
     """Which requests go to which upstream. The first route that matches takes the request; no match is a 404."""
 
     name: str = field(metadata=about("The `route` label; different for each.", pattern=NAME_PATTERN, hint=NAME_HINT))
-    upstream: str = field(metadata=about("The key of its table in `upstreams`."))
+    upstream: str = field(
+        metadata=about("The key of its table in `upstreams`.", pattern=r".+", hint="the name of an upstream")
+    )
     hosts: tuple[str, ...] = field(
         default=(),
         metadata=about(

@@ -6,12 +6,14 @@ Owns: their names, types, defaults, bounds and descriptions. Must never import t
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsproxy.settings.about import DAY, MOST, PATH_HINT, PATH_PATTERN, about
+from wsproxy.settings.about import DAY, FILE_HINT, MOST, OPTIONAL_FILE_PATTERN, PATH_HINT, PATH_PATTERN, about
 from wsproxy.settings.endpoints import parse_endpoint
 
 Balance = Literal["least_connections", "round_robin", "random", "client_hash"]
 HealthMode = Literal["off", "passive", "tcp", "http", "websocket"]
 SentProxyProtocol = Literal["off", "v1", "v2"]
+_SERVER_NAME_PATTERN = r"([^\s\x00.][^\s\x00]{0,252})?"
+"""Names that are not in ASCII are `ssl`'s to understand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,34 @@ class Health:
 class UpstreamTls:
     """TLS to `wss://` and `https://` endpoints. Certificates are always verified. Files are read again on reload."""
 
-    ca: str = field(default="", metadata=about("Path of a PEM file of trusted CAs. Empty: the system's."))
+    ca: str = field(
+        default="",
+        metadata=about(
+            "Path of a PEM file of trusted CAs. Empty: the system's.", pattern=OPTIONAL_FILE_PATTERN, hint=FILE_HINT
+        ),
+    )
     server_name: str = field(
-        default="", metadata=about("The name to ask for and to verify. Empty: the endpoint's own host.")
+        default="",
+        metadata=about(
+            "The name to ask for and to verify. Empty: the endpoint's own host.",
+            pattern=_SERVER_NAME_PATTERN,
+            hint="a host's name or address",
+        ),
     )
     client_cert: str = field(
-        default="", metadata=about("Path of a PEM file: the certificate to present, and its chain. Empty: none.")
+        default="",
+        metadata=about(
+            "Path of a PEM file: the certificate to present, and its chain. Empty: none.",
+            pattern=OPTIONAL_FILE_PATTERN,
+            hint=FILE_HINT,
+        ),
     )
-    client_key: str = field(default="", metadata=about("Path of a PEM file: that certificate's private key."))
+    client_key: str = field(
+        default="",
+        metadata=about(
+            "Path of a PEM file: that certificate's private key.", pattern=OPTIONAL_FILE_PATTERN, hint=FILE_HINT
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
