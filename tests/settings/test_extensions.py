@@ -1,5 +1,7 @@
 """`[[routes.extensions.client]]` and `.upstream`: read, checked, shown and described as every other setting is."""
 
+import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -56,10 +58,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         }.items()
     ]
 
-    def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
-        return [each for each in found if each.group == group and name in (None, each.name)]
-
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "installed", lambda: found)
     registry.find.cache_clear()
 
 
@@ -157,6 +156,21 @@ def test_only_what_is_named_is_imported(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(EntryPoint, "load", never)
     assert extensions('[[routes.extensions.client]]\nname = "permessage-bzip2"\n').client
+
+
+def test_who_names_no_extension_does_not_look_for_any() -> None:
+    code = "import sys, wsproxy.cli.main, wsproxy.service.lifecycle\n"
+    code += "assert not {'importlib.metadata', 'wsproxy.extensions.bzip2'} & {*sys.modules}"
+    load = f"from wsproxy.settings.load import load; load({ROUTE!r}, {{}})"
+    # What the interpreter itself has loaded before (an editable install's finder) is not ours.
+    subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{load}\n{code}"], check=True)
+
+
+def test_a_python_without_bz2_has_no_permessage_bzip2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bz2", None)
+    monkeypatch.delitem(sys.modules, "wsproxy.extensions.bzip2")
+    (found,) = problems('[[routes.extensions.client]]\nname = "permessage-bzip2"\n')
+    assert "permessage-bzip2 cannot be used with this Python: " in found
 
 
 def test_shown_it_reads_as_the_same_again() -> None:

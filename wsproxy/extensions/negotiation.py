@@ -120,7 +120,9 @@ def confirm_all(candidates: Sequence[Candidate], offered: Items, answered: Items
 
 
 def _checked(candidate: Candidate, item: ExtensionItem) -> ExtensionItem:
-    """An item that can stand in the header. Raises ValueError for any other."""
+    """An item that can stand in the header. Raises ValueError for any other; our own is not asked."""
+    if isinstance(candidate.extension, Deflate):
+        return item
     if item.name != candidate.name or parse_extensions([format_extension(item)]) != (item,):
         raise ValueError(f"{item!r} is no item of that name, made of tokens")
     return item
