@@ -77,7 +77,7 @@ def make_relay(
     watch = toll = None
     if spans is not None:
         seen = [] if round_trips is None else round_trips
-        watch = Watch(spans, tallies, TOKENS, 0.0, lambda side, seconds: seen.append((side, seconds)))
+        watch = Watch(spans, tallies, TOKENS.__getitem__, 0.0, lambda side, seconds: seen.append((side, seconds)))
     if limits.messages_per_second or limits.bytes_per_second:
         toll = Toll(limits.messages_per_second, limits.bytes_per_second, tallies[0][0], 0.0)
     relay = Relay(legs, flows, tallies, close_seconds=5, fast_lane=fast_lane, watch=watch, toll=toll)

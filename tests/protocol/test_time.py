@@ -116,6 +116,7 @@ def test_a_side_that_is_not_read_is_not_judged() -> None:
 
 def test_a_late_pong_is_swallowed_and_measures_nothing() -> None:
     joined = Joined(spans=PINGS)
+    assert sweep(joined, 10) is None
     joined.send_raw(CLIENT, frame(0x8A, TOKENS[CLIENT] + (7).to_bytes(4), masked=True))
     joined.run()
     assert joined.received[UPSTREAM] == [] and joined.round_trips == []

@@ -80,7 +80,8 @@ def accept_all(candidates: Sequence[Candidate], offered: Items, report: Report) 
             if accepted is None:
                 continue
             agreed, item = accepted
-            answer.append(_checked(candidate, item))
+            # Ours need not be judged, in each handshake again.
+            answer.append(item if isinstance(candidate.extension, Deflate) else _checked(candidate, item))
         except NegotiationError:
             continue
         except Exception as error:  # noqa: BLE001 — whatever an extension does, it is only left out

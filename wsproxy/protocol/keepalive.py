@@ -52,7 +52,7 @@ class Spans:
     def shortest(self) -> float:
         """The shortest of those that are set, `inf` if none is."""
         timeout = self.ping_timeout if self.ping_interval else 0.0
-        return min((span for span in (self.ping_interval, timeout, self.idle, self.max_age) if span), default=inf)
+        return min(filter(None, (self.ping_interval, timeout, self.idle, self.max_age)), default=inf)
 
 
 class _Pulse:
@@ -109,6 +109,7 @@ class Watch:
         "_active_since",
         "_born",
         "_carried",
+        "_make_token",
         "_on_round_trip",
         "_pulses",
         "_spans",
@@ -121,18 +122,20 @@ class Watch:
         self,
         spans: Spans,
         tallies: tuple[tuple[Tally, Tally], tuple[Tally, Tally]],
-        tokens: tuple[bytes, bytes],
+        make_token: Callable[[Side], bytes],
         now: float,
         on_round_trip: Callable[[Side, float], None],
     ) -> None:
         """
         :param tallies: ``tallies[side][direction]``, the relay's.
-        :param tokens: random bytes that begin the payloads of our pings on each leg.
+        :param make_token: gives random bytes that begin the payloads of our pings on a leg; not before the first look,
+            which short tunnels do not live to see.
         :param on_round_trip: called with the seconds from a ping to its pong.
         """
         self._spans = spans
         self._tallies = tallies
-        self._pulses = (_Pulse(tokens[0], now), _Pulse(tokens[1], now))
+        self._make_token = make_token
+        self._pulses: tuple[_Pulse, _Pulse] | None = None
         self._born = self._active_since = now
         self._carried = 0
         self._on_round_trip = on_round_trip
@@ -151,6 +154,9 @@ class Watch:
         if spans.idle and self._is_idle(now):
             return Lapse.IDLE, None
         if spans.ping_interval:
+            if self._pulses is None:
+                client, upstream = (_Pulse(self._make_token(side), self._born) for side in Side)
+                self._pulses = client, upstream
             for side in Side:
                 pulse = self._pulses[side]
                 silent = pulse.is_silent(self._tallies[side][Direction.RECEIVED].wire_bytes, judged[side])
@@ -164,8 +170,7 @@ class Watch:
 
     def takes_pong(self, side: Side, payload: bytes, now: float) -> bool:
         """Whether a pong of ``side`` answers one of our pings, so that it is not for the other side."""
-        pulse = self._pulses[side]
-        if not pulse.owns(payload):
+        if self._pulses is None or not (pulse := self._pulses[side]).owns(payload):
             return False
         seconds = pulse.round_trip(payload, now)
         if seconds is not None:

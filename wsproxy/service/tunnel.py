@@ -136,7 +136,7 @@ def _make_watch(timeouts: Timeouts, tallies: Tallies, counters: RouteCounters, n
     )
     if spans.shortest == inf:
         return None
-    return Watch(spans, tallies, (random_bytes(TOKEN_BYTES), random_bytes(TOKEN_BYTES)), now, counters.round_trip)
+    return Watch(spans, tallies, lambda _: random_bytes(TOKEN_BYTES), now, counters.round_trip)
 
 
 def _make_toll(limits: RouteLimits, tallies: Tallies, now: float) -> Toll | None:
