@@ -117,6 +117,16 @@ ROWS: list[tuple[list[str], int, list[str]]] = [
 ]
 
 
+def test_endpoints_with_different_base_paths_have_a_path_each(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(file)
+    path.write_text(FILE.replace("10.0.0.2/base", "10.0.0.2/other"))
+    assert main(["check", file, "--explain", "ws://a.test/feed/1?q", *TENANT]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "path at ws://10.0.0.1/base: /base/1?q",
+        "path at ws://10.0.0.2/other: /other/1?q",
+    ]
+
+
 @pytest.mark.parametrize(("asked", "code", "lines"), ROWS)
 def test_explains(capsys: pytest.CaptureFixture[str], file: str, asked: list[str], code: int, lines: list[str]) -> None:
     assert main(["check", file, "--explain", *asked]) == code

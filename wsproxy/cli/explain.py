@@ -89,8 +89,12 @@ def _destination(route: Route, upstream: Upstream, wanted: Wanted) -> Iterator[s
     for each in upstream.endpoints:
         share = f", weight {each.weight} of {total}" if total > len(upstream.endpoints) else ""
         yield f"endpoint {each.url}{share}"
-    base_path = parse_endpoint(upstream.endpoints[0].url).base_path
-    yield f"path there: {base_path}{rewritten(route, wanted.target).decode()}"
+    target = rewritten(route, wanted.target).decode()
+    paths = {each.url: f"{parse_endpoint(each.url).base_path}{target}" for each in upstream.endpoints}
+    if len(set(paths.values())) == 1:
+        yield f"path there: {paths[upstream.endpoints[0].url]}"
+    else:
+        yield from (f"path at {url}: {path}" for url, path in paths.items())
 
 
 def _listed(words: Sequence[str]) -> str:
