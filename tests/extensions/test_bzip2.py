@@ -32,7 +32,7 @@ def items(text: str) -> tuple[ExtensionItem, ...]:
         (
             f"{NAME}; server_max_compress_level=7",
             Bzip2Settings(level=3),
-            "server:3;client:9",
+            "server:7;client:9",
             f"{NAME}; server_max_compress_level=7",
         ),
         (
@@ -73,7 +73,7 @@ def test_what_a_client_is_answered(offer: str, settings: Bzip2Settings, label: s
             Bzip2Settings(level=5),
             f"{NAME}; client_max_compress_level",
             f"{NAME}; client_max_compress_level=8",
-            "server:9;client:5",
+            "server:9;client:8",
         ),
         (Bzip2Settings(max_level=4), f"{NAME}; client_max_compress_level; server_max_compress_level=4", NAME, None),
         (Bzip2Settings(), f"{NAME}; client_max_compress_level", f"{NAME}; client_max_compress_level", None),
@@ -94,7 +94,7 @@ def test_what_an_upstream_is_asked_and_may_answer(
         assert extension.confirm(offered, items(answer)[0]).label == f"{NAME};{label}"
 
 
-AGREED = Bzip2Agreed(server_level=3, client_level=9, threshold=0)
+AGREED = Bzip2Agreed(server_level=3, client_level=9, level=9, threshold=0)
 
 
 @given(st.lists(texts, max_size=4), st.lists(st.integers(0, 3000), max_size=4), st.integers(1, 70_000))
@@ -150,8 +150,8 @@ def test_a_bomb_is_given_step_by_step() -> None:
 @pytest.mark.parametrize(
     "incoming, onward, from_client, from_server",
     [
-        (Bzip2Agreed(9, 9, 0), Bzip2Agreed(9, 9, 500), True, True),
-        (Bzip2Agreed(9, 3, 0), Bzip2Agreed(3, 9, 0), True, False),
+        (Bzip2Agreed(9, 9, 1, 0), Bzip2Agreed(9, 9, 9, 500), True, True),
+        (Bzip2Agreed(9, 3, 1, 0), Bzip2Agreed(3, 9, 1, 0), True, False),
     ],
 )
 def test_a_smaller_block_passes(
@@ -159,3 +159,11 @@ def test_a_smaller_block_passes(
 ) -> None:
     assert incoming.may_pass(onward, "client") is from_client
     assert incoming.may_pass(onward, "server") is from_server
+
+
+@pytest.mark.parametrize("level, server, client", [(9, b"BZh3", b"BZh5"), (2, b"BZh2", b"BZh2")])
+def test_the_level_is_what_is_set_or_less(level: int, server: bytes, client: bytes) -> None:
+    """A bzip2 stream says its block size in its fourth byte."""
+    agreed = Bzip2Agreed(server_level=3, client_level=5, level=level, threshold=0)
+    assert agreed.encoder("server").encode(b"text", True)[:4] == server
+    assert agreed.encoder("client").encode(b"text", True)[:4] == client

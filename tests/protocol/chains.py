@@ -36,7 +36,7 @@ def rot(by: int = 13) -> RotAgreed:
 
 
 def bzip2(server: int = 9, client: int = 9, threshold: int = 0) -> Bzip2Agreed:
-    return Bzip2Agreed(server, client, threshold)
+    return Bzip2Agreed(server, client, 9, threshold)
 
 
 def deflate(agreement: Agreement) -> DeflateAgreed:

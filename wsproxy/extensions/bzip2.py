@@ -49,8 +49,12 @@ class Bzip2Settings:
     """permessage-bzip2 on one leg: the smallest messages for the most CPU."""
 
     level: int = field(
-        default=9,
-        metadata={"doc": "The block size with which this proxy compresses, in 100 KB: 1 to 9.", **_LEVELS},
+        default=1,
+        metadata={
+            "doc": "The block size with which this proxy compresses, in 100 KB: 1 to 9. A block is compressed at once, "
+            "while all other tunnels wait: 5 ms for each 100 KB. Messages that fit one block gain nothing from more.",
+            **_LEVELS,
+        },
     )
     max_level: int = field(
         default=9,
@@ -72,10 +76,14 @@ class Bzip2Settings:
 
 @dataclass(frozen=True, slots=True)
 class Bzip2Agreed:
-    """The levels that the two ends keep to."""
+    """The most that each of the two ends may use; how we compress is not visible to the other one.
+
+    :ivar level: what we compress with, if we may.
+    """
 
     server_level: int
     client_level: int
+    level: int
     threshold: int
 
     @property
@@ -83,7 +91,8 @@ class Bzip2Agreed:
         return f"{NAME};server:{self.server_level};client:{self.client_level}"
 
     def encoder(self, sender: End) -> MessageEncoder:
-        return _Encoder(self.server_level if sender == "server" else self.client_level, self.threshold)
+        most = self.server_level if sender == "server" else self.client_level
+        return _Encoder(min(self.level, most), self.threshold)
 
     def decoder(self, sender: End) -> MessageDecoder:
         return _Decoder()
@@ -121,8 +130,8 @@ class Bzip2:
             if _CLIENT in asked and settings.max_level < _UNLIMITED:
                 client_level = settings.max_level
                 parameters.append((_CLIENT, str(client_level)))
-            server_level = min(settings.level, asked.get(_SERVER, _UNLIMITED))
-            return Bzip2Agreed(server_level, client_level, settings.threshold), ExtensionItem(NAME, tuple(parameters))
+            agreed = Bzip2Agreed(asked.get(_SERVER, _UNLIMITED), client_level, settings.level, settings.threshold)
+            return agreed, ExtensionItem(NAME, tuple(parameters))
         return None
 
     def confirm(self, offered: Sequence[ExtensionItem], answered: ExtensionItem) -> Agreed:
@@ -131,8 +140,7 @@ class Bzip2:
         server_level = said.get(_SERVER, _UNLIMITED)
         if server_level > settings.max_level:
             raise NegotiationError(f"the upstream answered no {_SERVER} within {settings.max_level}")
-        client_level = min(settings.level, said.get(_CLIENT, _UNLIMITED))
-        return Bzip2Agreed(server_level, client_level, settings.threshold)
+        return Bzip2Agreed(server_level, said.get(_CLIENT, _UNLIMITED), settings.level, settings.threshold)
 
 
 def _read(item: ExtensionItem, *, offer: bool) -> dict[str, int]:
