@@ -1,5 +1,6 @@
 """Extensions of packages that wsproxy does not know: one is installed for real, and one misbehaves."""
 
+import bz2
 import json
 import re
 import subprocess
@@ -142,6 +143,25 @@ def test_the_schema_knows_what_is_installed(installed: Path) -> None:
     client = found["properties"]["routes"]["items"]["properties"]["extensions"]["properties"]["client"]
     names = [each["properties"]["name"]["const"] for each in client["items"]["anyOf"]]
     assert {"permessage-deflate", "permessage-bzip2", "x-rot"} <= set(names)
+
+
+@pytest.mark.parametrize("lines", ["", "limits.max_expansion = 1000000"], ids=["by expansion", "by size"])
+def test_a_bomb_of_bzip2_costs_what_is_allowed(bare: RawUpstream, lines: str) -> None:
+    """60 MB of zeros in a hundred bytes, of which 16 MiB are allowed at most."""
+    packer = bz2.BZ2Compressor(9)
+    bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(60)) + packer.flush()
+    assert len(bomb) < 1_000
+    settings = 'extensions.client = [{ name = "permessage-bzip2" }]', "compression.client.enabled = false", lines
+    with (
+        configured(route("bz", bare.url, *settings)) as proxy,
+        tunnel(proxy.address, bare, "/bz", offer="permessage-bzip2") as ends,
+    ):
+        ends.client.send(Frame(BINARY, bomb, rsv1=True))
+        # The upstream first: what it does not take is not decompressed.
+        assert ends.upstream.until_close()[0] == 1009
+        assert ends.client.until_close()[0] == 1009
+        # A block of 900 KB and its decompressor are some 5 MB; the rest is what goes out meanwhile.
+        assert proxy.peak_rss() - proxy.rss_at_start < 24 * 1024 * 1024
 
 
 # --- misbehaviour
