@@ -88,7 +88,7 @@ class ListeningSocket:
                     raise ConnectionLost("no longer listening") from error
                 # That one connection was gone before it was taken (accept(2) names a dozen codes for it).
                 continue
-            accepted.append(PlainTransport(sock, address_text(address), tuned=INHERITED))
+            accepted.append(PlainTransport(sock, address_text(address), tuned=INHERITED, far=address))
         return accepted, None
 
     def close(self) -> None:

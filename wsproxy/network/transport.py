@@ -42,6 +42,7 @@ class Transport(ABC):
 
     __slots__ = (
         "_closed",
+        "_far",
         "_half_closing",
         "_rest",
         "_sock",
@@ -52,13 +53,17 @@ class Transport(ABC):
         "write_stall_seconds",
     )
 
-    def __init__(self, sock: socket.socket, peer: str = "", *, tuned: bool = False) -> None:
-        """``tuned``: ``sock`` has the options of `options.tune` already."""
+    def __init__(self, sock: socket.socket, peer: str = "", *, tuned: bool = False, far: object = None) -> None:
+        """
+        :param tuned: ``sock`` has the options of `options.tune` already.
+        :param far: the far end's address, where the system has told it already.
+        """
         if sock.gettimeout() != 0:
             sock.setblocking(False)
         if not tuned:
             tune(sock)
         self._sock = sock
+        self._far = far
         self._rest = NOTHING
         self._half_closing = False
         self._closed = False
@@ -75,7 +80,7 @@ class Transport(ABC):
     def places(self) -> tuple[Place, Place]:
         """The socket's own addresses: the far end's, and the one here. Raises ConnectionLost."""
         try:
-            return _place(self._sock.getpeername()), _place(self._sock.getsockname())
+            return _place(self._far or self._sock.getpeername()), _place(self._sock.getsockname())
         except OSError as error:
             raise ConnectionLost(reason(error)) from error
 
