@@ -259,7 +259,7 @@ def test_a_reader_that_does_not_read(bare: RawUpstream, sender: str, *, keeps_se
         proxy.settled()
         reader = "upstream" if sender == "client" else "client"
         assert proxy.metric("wsproxy_closes_total", initiator=reader, code="1006") == 1
-        assert [line for line in proxy.lines if "took nothing" in line]
+        wait_for("the line of the close", lambda: any("took nothing" in line for line in proxy.lines))
 
 
 def test_a_client_that_does_not_read_its_page(bare: RawUpstream) -> None:
