@@ -29,6 +29,9 @@ from tests.endtoend.conversations import content, text
 
 SIZES = (0, 1, 100, 255, 256, 257, 1_000, 65_535, 65_536, 300_000)
 
+PATIENT = {"openHandshakeTimeout": 30, "closeHandshakeTimeout": 30}
+"""A second for the closing handshake, its default, is little for a busy machine."""
+
 
 class Echo(WebSocketServerProtocol):
     def onOpen(self) -> None:  # noqa: N802
@@ -75,7 +78,7 @@ async def upstream(level: int, client_level: int) -> None:
 
     factory: Any = WebSocketServerFactory()
     factory.protocol = Echo
-    factory.setProtocolOptions(perMessageCompressionAccept=accept)
+    factory.setProtocolOptions(perMessageCompressionAccept=accept, **PATIENT)
     server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -91,7 +94,9 @@ async def client(url: str, server_level: int, level: int) -> bool:
     factory.protocol = Sender
     factory.over = asyncio.get_running_loop().create_future()
     factory.setProtocolOptions(
-        perMessageCompressionOffers=[PerMessageBzip2Offer(True, server_level)], perMessageCompressionAccept=accept
+        perMessageCompressionOffers=[PerMessageBzip2Offer(True, server_level)],
+        perMessageCompressionAccept=accept,
+        **PATIENT,
     )
     await asyncio.get_running_loop().create_connection(factory, factory.host, factory.port)
     async with asyncio.timeout(60):

@@ -16,7 +16,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.endtoend.peers import echo, healthy
 from tests.endtoend.pools import ROUTE, clients, dead_url, feed, once, refused, telling, up
-from tests.endtoend.proxy import BASE, DEADLINE, configured, started, wait_for
+from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, started, wait_for
 from tests.endtoend.wire import raw_upstream
 
 
@@ -158,8 +158,13 @@ def test_probes_take_down_and_bring_up(mode: str) -> None:
             if mode == "websocket":
                 wait_for("an orderly end of the probe", lambda: (1000, "") in seen.closes)
         wait_for("it to be down again", lambda: not up(proxy, url))
-        states = re.findall(r" endpoint (up|down) ", "\n".join(proxy.lines))
-        assert states == ["down", "up", "down"]
+        # The page may know it before its line is read.
+        wait_for("the third line", lambda: len(_states(proxy)) > 2)
+        assert _states(proxy) == ["down", "up", "down"]
+
+
+def _states(proxy: Proxy) -> list[str]:
+    return re.findall(r" endpoint (up|down) ", "\n".join(proxy.lines))
 
 
 def test_a_wrong_accept_key_is_no_websocket() -> None:

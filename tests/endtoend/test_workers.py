@@ -150,11 +150,16 @@ def _clients_of(control: Path, worker: str) -> set[int]:
 
 
 def _pid_of_worker(proxy: Proxy, place: int) -> int:
-    """The process whose command line says that it has this place."""
-    for pid in children(proxy.pid):
-        if f", {place}, " in Path(f"/proc/{pid}/cmdline").read_text():
-            return pid
-    raise AssertionError(f"no worker has place {place}")
+    """The process whose command line says that it has this place, once there is one."""
+    found: list[int] = []
+
+    def is_there() -> bool:
+        pids = children(proxy.pid)
+        found.extend(pid for pid in pids if f", {place}, " in Path(f"/proc/{pid}/cmdline").read_text())
+        return bool(found)
+
+    wait_for(f"a worker in place {place}", is_there)
+    return found[0]
 
 
 def test_connections_that_wait_for_a_worker_get_its_successor(plain_upstream: peers.Upstream) -> None:
@@ -342,7 +347,6 @@ def test_a_worker_that_dies_again_and_again_is_given_more_and_more_time(plain_up
     with configured(route("echo", plain_upstream.url), base=base()) as proxy:
         deaths = 5
         for number in range(deaths):
-            wait_for("a worker to kill", lambda: len(children(proxy.pid)) == 2)
             os.kill(_pid_of_worker(proxy, 1), signal.SIGKILL)
             wait_for("the word of it", lambda: ended(proxy) == number + 1)  # noqa: B023
             with peers.client(proxy.url("/echo")) as client:

@@ -44,11 +44,11 @@ def counted(costs: list[tuple[int, Tally]]) -> int:
 
 
 @given(st.lists(st.integers(500, 50_000), min_size=1, max_size=24), st.integers(0, 23))
-def test_traffic_that_repeats_itself_is_summed_to_one_percent(pattern: list[int], shift: int) -> None:
+def test_traffic_that_repeats_itself_is_summed_to_two_percent(pattern: list[int], shift: int) -> None:
     tally = Tally()
     costs = [(cost, tally) for cost in islice(cycle(pattern), shift, shift + 20_000)]
     readings = counted(costs)
-    assert tally.codec_ns == pytest.approx(sum(cost for cost, _ in costs), rel=0.01)
+    assert tally.codec_ns == pytest.approx(sum(cost for cost, _ in costs), rel=0.02)
     assert readings < len(costs) / 3
 
 
