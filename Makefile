@@ -66,7 +66,7 @@ test-zlib: .venv-zlib/dev.stamp
 	.venv-zlib/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-# Every make of client with every make of upstream, in every combination: half an hour. `make test` holds a small part.
+# Every make of client with every make of upstream, in every combination: a quarter of an hour. `make test` holds a small part.
 world: .venv/dev.stamp
 	tests/install.sh
 	WORLD_MATRIX=full $(BIN)/python -m pytest -o faulthandler_timeout=3600 tests/world
