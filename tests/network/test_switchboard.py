@@ -225,13 +225,24 @@ def test_drain_closes_both_sides() -> None:
     with_board(test)
 
 
-class Faulty(Relay):
+class FaultyReading(Relay):
     """A relay with a bug."""
 
     __slots__ = ()
 
     def receive(self, side: Side, data: bytes, now: float) -> None:
         raise RuntimeError("a bug")
+
+
+class FaultySending(Relay):
+    """A relay with another bug."""
+
+    __slots__ = ()
+
+    def take(self, side: Side) -> bytes:
+        if self.has_output:
+            raise RuntimeError("a bug")
+        return b""
 
 
 def test_quiet_tunnels_rest_and_their_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,10 +267,11 @@ def test_quiet_tunnels_rest_and_their_memory_is_given_back(monkeypatch: pytest.M
     with_board(test, trimmed.set)
 
 
-def test_a_fault_in_one_relay_ends_that_tunnel_alone() -> None:
+@pytest.mark.parametrize("fault", [FaultyReading, FaultySending])
+def test_a_fault_in_one_relay_ends_that_tunnel_alone(fault: type[Relay]) -> None:
     async def test(board: Switchboard, nursery: trio.Nursery) -> None:
         faulty, sound = (Rig(board, make_relay(None, None)[0]) for _ in range(2))
-        faulty.relay.__class__ = Faulty
+        faulty.relay.__class__ = fault
 
         async def expect_failure() -> None:
             with pytest.raises(RuntimeError, match="a bug"):
@@ -324,6 +336,27 @@ def test_the_board_works_as_an_ordinary_task(monkeypatch: pytest.MonkeyPatch) ->
     test_messages_and_closes_cross()
     test_a_side_that_does_not_read_holds_the_other_back_and_loses_nothing()
     test_drain_closes_both_sides()
+
+
+def test_what_one_round_of_turns_says_has_left_at_its_end() -> None:
+    """More of them than are sent together."""
+
+    async def test(board: Switchboard, nursery: trio.Nursery) -> None:
+        rigs = [Rig(board, make_relay(None, None)[0]) for _ in range(2 * board_module.SENT_TOGETHER + 1)]
+        for rig in rigs:
+            nursery.start_soon(rig.carry)
+        await trio.testing.wait_all_tasks_blocked()
+        # Without a checkpoint from here on, so that the board takes only the turn that is called for.
+        for number, rig in enumerate(rigs):
+            os.write(rig.ends[number % 2].fileno(), (text_from_upstream if number % 2 else text_from_client)(b"each"))
+        board._serve_ready(0)
+        arrived = [os.read(rig.ends[1 - number % 2].fileno(), 100) for number, rig in enumerate(rigs)]
+        assert all(len(frame) == 6 + 4 * (1 - number % 2) for number, frame in enumerate(arrived))
+        for rig in rigs:
+            for end in rig.ends:
+                end.close()
+
+    with_board(test)
 
 
 def test_a_flooding_tunnel_gets_one_read_while_every_quiet_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
