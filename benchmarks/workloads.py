@@ -106,8 +106,8 @@ def _lives() -> list[Workload]:
         Workload("handshakes", "handshakes", 32, Traffic.HANDSHAKES),
         Workload("handshakes, TLS", "tls", 32, Traffic.HANDSHAKES, tls=True),
         *(
-            # Memory is the same each time, and this takes a minute for each contestant. Tunnels of wsproxy rest 15 to 30
-            # seconds after their last message (`wsproxy.network.quiet`).
+            # Memory is the same each time, and this takes a minute for each contestant. Tunnels of wsproxy rest
+            # 15 to 30 seconds after their last message (`wsproxy.network.quiet`).
             Workload(
                 f"idle {count:,}",
                 "idle",

@@ -16,8 +16,9 @@ from wsproxy.errors import Side
 from wsproxy.network import poller as poller_module
 from wsproxy.network import quiet
 from wsproxy.network import switchboard as board_module
+from wsproxy.network.ends import Tunnel
 from wsproxy.network.poller import READ, WRITE, Poller, SelectorsPoller, make_poller
-from wsproxy.network.switchboard import Switchboard, Tunnel
+from wsproxy.network.switchboard import Switchboard
 from wsproxy.network.transport import PlainTransport
 from wsproxy.protocol.ending import Ending
 from wsproxy.protocol.relay import Relay

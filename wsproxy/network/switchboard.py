@@ -22,13 +22,12 @@ from collections.abc import Callable
 
 import trio
 
-from wsproxy.errors import ConnectionLost, Side
+from wsproxy.errors import ConnectionLost
+from wsproxy.network.ends import End, Tunnel, is_judged, is_over
 from wsproxy.network.idle import take_turns, trios_descriptor
 from wsproxy.network.poller import BROKEN, LEFT, READ, WRITE, make_poller
 from wsproxy.network.quiet import Quiet
-from wsproxy.network.transport import Transport
 from wsproxy.protocol.keepalive import Lapse
-from wsproxy.protocol.relay import Relay
 
 READ_BYTES = 65536
 SWEEP_SECONDS = 1.0
@@ -38,58 +37,15 @@ SWEPT_A_TURN = 50
 """Tunnels that are swept at a time, a fifth of a millisecond: of 5,000 at once, messages would wait for 20."""
 
 
-class _End:
-    """One side of a tunnel on the board."""
-
-    __slots__ = (
-        "broken", "fd", "half_closed", "left", "open", "other", "queued", "side",
-        "transport", "tunnel", "wants", "watched",
-    )  # fmt: skip
-
-    other: "_End"
-
-    def __init__(self, tunnel: "Tunnel", side: Side, transport: Transport) -> None:
-        self.tunnel = tunnel
-        self.side = side
-        self.transport = transport
-        self.fd = transport.fileno()
-        self.wants = 0
-        self.watched = False  # by the poller
-        self.open = True
-        self.half_closed = False
-        self.queued = False
-        self.left = False
-        """It has ended its output, and that end lies behind bytes that are not read yet."""
-        self.broken = False
-        """Hung up while it was not read: what it had sent, here and in the kernel, is delivered before that counts."""
-
-
-class Tunnel:
-    """Two transports and the relay between them."""
-
-    __slots__ = ("ends", "failure", "look_at", "moved", "over", "relay")
-
-    def __init__(self, relay: Relay, client: Transport, upstream: Transport) -> None:
-        self.relay = relay
-        self.ends = (_End(self, Side.CLIENT, client), _End(self, Side.UPSTREAM, upstream))
-        self.ends[0].other, self.ends[1].other = self.ends[1], self.ends[0]
-        self.over = trio.Event()
-        self.failure: Exception | None = None
-        self.moved = 0.0
-        """When the loop last served it."""
-        self.look_at = 0.0
-        """When to look next whether it is quiet."""
-
-
 class Switchboard:
     """The tunnels of one worker and the loop that serves them."""
 
     def __init__(self) -> None:
         self._poller = make_poller()
-        self._ends: dict[int, _End] = {}
+        self._ends: dict[int, End] = {}
         self._tunnels: set[Tunnel] = set()
-        self._unfinished: deque[_End] = deque()
-        self._unsent: list[_End] = []
+        self._unfinished: deque[End] = deque()
+        self._unsent: list[End] = []
         # Written to when another task leaves work for the loop, which waits for the poller alone.
         self._nudged, self._nudge = os.pipe()
         os.set_blocking(self._nudged, False)
@@ -188,7 +144,7 @@ class Switchboard:
         self._send_together(now)
         return others
 
-    def _turn(self, end: _End, ready: int, now: float) -> None:
+    def _turn(self, end: End, ready: int, now: float) -> None:
         tunnel = end.tunnel
         tunnel.moved = now
         relay = tunnel.relay
@@ -228,7 +184,7 @@ class Switchboard:
             self._hang_up(end)
         tunnel.over.set()
 
-    def _read(self, end: _End, now: float) -> None:
+    def _read(self, end: End, now: float) -> None:
         """One read of one side."""
         try:
             data = end.transport.read_now(READ_BYTES)
@@ -241,7 +197,7 @@ class Switchboard:
         except ConnectionLost:
             self._lose(end, now)
 
-    def _move(self, end: _End, ready: int, now: float) -> None:
+    def _move(self, end: End, ready: int, now: float) -> None:
         """One read of one side, or the sending of what it could not take before."""
         relay = end.tunnel.relay
         other = end.other
@@ -279,7 +235,7 @@ class Switchboard:
         if not (client.open or upstream.open):
             tunnel.over.set()
 
-    def _send(self, end: _End, now: float) -> bool:
+    def _send(self, end: End, now: float) -> bool:
         """Send what the relay has for one side; True if the kernel took all of it."""
         data = end.tunnel.relay.take(end.side)
         if not data or not end.open:
@@ -290,7 +246,7 @@ class Switchboard:
             self._lose(end, now)
             return False
 
-    def _adjust(self, end: _End, now: float) -> None:
+    def _adjust(self, end: End, now: float) -> None:
         relay = end.tunnel.relay
         transport = end.transport
         pending = transport.pending
@@ -314,7 +270,7 @@ class Switchboard:
             end.queued = True
             self._unfinished.append(end)
 
-    def _watch(self, end: _End, pending: int, drained: bool) -> None:
+    def _watch(self, end: End, pending: int, drained: bool) -> None:
         wants = WRITE if pending else 0
         if end.tunnel.relay.wants_input(end.side, drained):
             wants |= READ
@@ -327,11 +283,11 @@ class Switchboard:
             self._poller.modify(end.fd, wants)
         end.wants = wants
 
-    def _lose(self, end: _End, now: float, lapse: Lapse | None = None) -> None:
+    def _lose(self, end: End, now: float, lapse: Lapse | None = None) -> None:
         self._hang_up(end)
         end.tunnel.relay.lost(end.side, now, lapse)
 
-    def _hang_up(self, end: _End) -> None:
+    def _hang_up(self, end: End) -> None:
         if end.open:
             end.open = False
             self._ends.pop(end.fd, None)
@@ -360,7 +316,7 @@ class Switchboard:
         for tunnel in tunnels:
             if tunnel not in self._tunnels:
                 continue
-            if _is_over(tunnel, now):
+            if is_over(tunnel, now):
                 self._expire(tunnel, now)
             elif tunnel.relay.look_at <= now:
                 self._look(tunnel, now)
@@ -372,7 +328,7 @@ class Switchboard:
     def _look(self, tunnel: Tunnel, now: float) -> None:
         client, upstream = tunnel.ends
         try:
-            side = tunnel.relay.look((_is_judged(client, upstream), _is_judged(upstream, client)), now)
+            side = tunnel.relay.look((is_judged(client, upstream), is_judged(upstream, client)), now)
             if side is not None:
                 self._lose(tunnel.ends[side], now, Lapse.PING)
             if side is not None or tunnel.relay.has_output:
@@ -381,7 +337,7 @@ class Switchboard:
         except Exception as failure:  # noqa: BLE001
             self._fail(tunnel, failure)
 
-    def _lose_if_stuck(self, end: _End, now: float) -> None:
+    def _lose_if_stuck(self, end: End, now: float) -> None:
         try:
             if end.transport.takes_some(now):
                 if not end.transport.pending:
@@ -405,18 +361,3 @@ class Switchboard:
         except Exception as failure:  # noqa: BLE001
             self._fail(tunnel, failure)
         self._end(tunnel)
-
-
-def _is_over(tunnel: Tunnel, now: float) -> bool:
-    """Its deadline has passed, or one side is gone and the other has not taken anything for as long as a close may."""
-    if tunnel.relay.deadline <= now:
-        return True
-    client, upstream = tunnel.ends
-    gone = client.broken or client.left or upstream.broken or upstream.left
-    return gone and tunnel.moved + tunnel.relay.close_seconds <= now
-
-
-def _is_judged(end: _End, other: _End) -> bool:
-    """Its silence means something: it is read, and it has all that was sent to it."""
-    drained = not other.transport.pending
-    return not end.transport.pending and end.tunnel.relay.wants_input(end.side, drained) and not end.broken

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wsproxy.errors import Side
 from wsproxy.extensions.negotiation import LegAgreement
 from wsproxy.gateway.endpoints import Instance
-from wsproxy.network.switchboard import Tunnel
+from wsproxy.network.ends import Tunnel
 from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Direction
 from wsproxy.service.orders import TunnelFacts

@@ -19,8 +19,8 @@ from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.negotiation import LegAgreement, as_chain, reserved_bits
 from wsproxy.extensions.permessage_deflate import Window
 from wsproxy.gateway.endpoints import Instance
+from wsproxy.network.ends import Tunnel
 from wsproxy.network.http1_connection import Http1Connection
-from wsproxy.network.switchboard import Tunnel
 from wsproxy.protocol.chained import ChainedFlow, Terms, chained_flows
 from wsproxy.protocol.ending import ABNORMAL, NO_STATUS, Ending
 from wsproxy.protocol.flow import Codec, Counters, Flow
