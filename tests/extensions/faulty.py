@@ -3,6 +3,8 @@
 The proxy finds it by an entry point, as if it was installed: `tests/endtoend/test_extensions.py`.
 """
 
+import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +33,9 @@ OF_DECODERS = (
     "read gives nothing for ever",
     "read blames with 1000",
     "read exits",
+    "read panics",
+    "read raises what has no text",
+    "read blames without a code",
 )
 OF_ENCODERS = (
     "encoder cannot be made",
@@ -40,8 +45,21 @@ OF_ENCODERS = (
     "encode gives text",
     "encode gives too much",
     "encode blames",
+    "encode exits",
 )
-IN_NEGOTIATION = ("offer raises", "offer is another's", "accept raises", "accept is another's", "accept is no token")
+IN_NEGOTIATION = (
+    "offer raises",
+    "offer exits",
+    "offer is another's",
+    "offer is too long",
+    "offer never ends",
+    "accept raises",
+    "accept exits",
+    "accept is another's",
+    "accept is no token",
+    "accept gives no pair",
+)
+IN_AGREEMENTS = ("agrees on nothing",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +69,62 @@ class FaultySettings:
     how: str = field(default="", metadata=about("One of the ways above."))
 
 
+class Panic(BaseException):
+    """As what a library written in Rust raises."""
+
+
+class Untold(Exception):
+    """Even to tell it fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("text, as it was told to")
+
+
+class Careless(Violation):
+    """Forgets what it should have called."""
+
+    def __init__(self) -> None:
+        pass
+
+
 class Faulty:
     def __init__(self, settings: FaultySettings, events: Events) -> None:
         self._how = settings.how
 
     def offer(self) -> Sequence[ExtensionItem]:
-        if self._how == "offer raises":
-            raise RuntimeError("offer, as it was told to")
-        return [ExtensionItem("x-other" if self._how == "offer is another's" else NAME)]
+        match self._how:
+            case "offer raises":
+                raise RuntimeError("offer, as it was told to")
+            case "offer exits":
+                sys.exit("offer, as it was told to")
+            case "offer is another's":
+                return [ExtensionItem("x-other")]
+            case "offer is too long":
+                return [ExtensionItem(NAME, (("a", "b" * 100_000),))]
+            case "offer never ends":
+                return itertools.repeat(ExtensionItem(NAME))  # type: ignore[return-value]
+        return [ExtensionItem(NAME)]
 
     def accept(self, offered: Sequence[ExtensionItem]) -> tuple[Agreed, ExtensionItem] | None:
-        if self._how == "accept raises":
-            raise RuntimeError("accept, as it was told to")
+        match self._how:
+            case "accept raises":
+                raise RuntimeError("accept, as it was told to")
+            case "accept exits":
+                sys.exit("accept, as it was told to")
+            case "accept gives no pair":
+                return FaultyAgreed(self._how)  # type: ignore[return-value]
+            case "agrees on nothing":
+                return None, ExtensionItem(NAME)  # type: ignore[return-value]
         name = {"accept is another's": "x-other", "accept is no token": "a\r\nb"}.get(self._how, NAME)
         return FaultyAgreed(self._how), ExtensionItem(name)
 
     def confirm(self, offered: Sequence[ExtensionItem], answered: ExtensionItem) -> Agreed:
         if self._how == "confirm raises":
             raise RuntimeError("confirm, as it was told to")
+        if self._how == "confirm exits":
+            sys.exit("confirm, as it was told to")
+        if self._how == "agrees on nothing":
+            return None  # type: ignore[return-value]
         return FaultyAgreed(self._how)
 
 
@@ -128,7 +184,13 @@ class FaultyDecoder(MessageDecoder):
             case "read blames with 1000":
                 raise Violation(1000, "of nothing")
             case "read exits":
-                raise RecursionError("deep")
+                sys.exit("read, as it was told to")
+            case "read panics":
+                raise Panic("read, as it was told to")
+            case "read raises what has no text":
+                raise Untold
+            case "read blames without a code":
+                raise Careless
         return plain
 
     @property
@@ -155,6 +217,8 @@ class FaultyEncoder(MessageEncoder):
                 return "text"  # type: ignore[return-value]
             case "encode gives too much":
                 return bytes(10_000_000)
+            case "encode exits":
+                sys.exit("encode, as it was told to")
             case "encode blames":
                 raise Violation(1007, "the sender")
         return payload

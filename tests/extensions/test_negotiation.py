@@ -3,19 +3,33 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.extensions.example.wsproxy_rot import NAME as ROT
 from tests.extensions.example.wsproxy_rot import Rot, RotSettings
+from tests.extensions.faulty import DEFINITION as FAULTY
+from tests.extensions.faulty import IN_NEGOTIATION, FaultySettings
 from wsproxy.errors import ExtensionFault
-from wsproxy.extensions.base import RSV1, RSV2, Events, NegotiationError
+from wsproxy.extensions.base import (
+    RSV1,
+    RSV2,
+    Agreed,
+    End,
+    Events,
+    MessageDecoder,
+    MessageEncoder,
+    NegotiationError,
+)
 from wsproxy.extensions.bzip2 import NAME as BZIP2
 from wsproxy.extensions.bzip2 import Bzip2, Bzip2Settings
 from wsproxy.extensions.chain import Chain
 from wsproxy.extensions.deflate import DeflateOptions
-from wsproxy.extensions.header import format_extension, parse_extensions
+from wsproxy.extensions.header import ExtensionItem, format_extension, parse_extensions
 from wsproxy.extensions.negotiation import (
     Candidate,
     Deflate,
+    DeflateAgreed,
     Items,
     LegAgreement,
     accept_all,
@@ -25,7 +39,7 @@ from wsproxy.extensions.negotiation import (
     reserved_bits,
 )
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
-from wsproxy.extensions.permessage_deflate import Agreement, Policy, offer
+from wsproxy.extensions.permessage_deflate import Agreement, Policy, Window, offer
 
 
 def deflate() -> Candidate:
@@ -95,6 +109,17 @@ def test_permessage_deflate_alone_is_an_agreement_of_its_own_kind() -> None:
     assert deflate_of(None) is None
 
 
+def test_an_extension_that_borrows_our_deflate_keeps_its_own_bits() -> None:
+    class Borrows(Named):
+        def accept(self, offered: Items) -> tuple[Agreed, ExtensionItem]:
+            return DeflateAgreed(Agreement(Window(12, True), Window(12, True)), DeflateOptions()), offered[0]
+
+    agreement, _ = accept_all([Candidate("x-0", RSV2, Borrows("x-0"), Events())], items("x-0"), no_fault)
+    assert isinstance(agreement, Chain)
+    assert reserved_bits(agreement) == RSV2
+    assert deflate_of(agreement) is None
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations([deflate(), bzip2(), rot()])))
 def test_an_upstream_is_offered_all_in_our_order(order: tuple[Candidate, ...]) -> None:
     assert [item.name for item in offer_all(order, no_fault)] == [each.name for each in order]
@@ -133,6 +158,79 @@ def test_what_an_upstream_may_not_answer(answered: str) -> None:
     offered = offer_all(candidates, no_fault)
     with pytest.raises(NegotiationError):
         confirm_all(candidates, offered, items(answered))
+
+
+class Named:
+    """An extension without anything but a name."""
+
+    def __init__(self, name: str) -> None:
+        self.label = name
+
+    def offer(self) -> Items:
+        return [ExtensionItem(self.label)]
+
+    def accept(self, offered: Items) -> tuple[Agreed, ExtensionItem]:
+        return self, offered[0]
+
+    def confirm(self, offered: Items, answered: ExtensionItem) -> Agreed:
+        return self
+
+    def encoder(self, sender: End) -> MessageEncoder:
+        raise NotImplementedError
+
+    def decoder(self, sender: End) -> MessageDecoder:
+        raise NotImplementedError
+
+    def may_pass(self, onward: Agreed, sender: End) -> bool:
+        return True
+
+
+claims = st.lists(st.sampled_from(range(0, 0x80, 0x10)), max_size=6)
+
+
+def claiming(bits: list[int]) -> list[Candidate]:
+    return [Candidate(f"x-{place}", rsv, Named(f"x-{place}"), Events()) for place, rsv in enumerate(bits)]
+
+
+@given(claims, st.data())
+def test_a_client_never_gets_two_that_claim_one_bit(bits: list[int], data: st.DataObject) -> None:
+    """RFC 6455 §9.1: whatever it asks for, in whatever order, the better of two is agreed on and the other declined."""
+    candidates = claiming(bits)
+    asked = data.draw(st.lists(st.sampled_from(candidates), unique=True) if candidates else st.just([]))
+    agreement, answer = accept_all(candidates, [ExtensionItem(each.name) for each in asked], no_fault)
+    expected, taken = [], 0
+    for each in candidates:
+        if each in asked and not each.rsv & taken:
+            expected.append(each.name)
+            taken |= each.rsv
+    assert [item.name for item in answer] == expected
+    assert reserved_bits(agreement) == taken
+
+
+@given(claims, st.data())
+def test_an_upstream_that_accepts_two_that_claim_one_bit_is_refused(bits: list[int], data: st.DataObject) -> None:
+    """Both were offered, for it could have taken either; taking both is its fault, in any order."""
+    candidates = claiming(bits)
+    offered = offer_all(candidates, no_fault)
+    taken = data.draw(st.lists(st.sampled_from(candidates), unique=True) if candidates else st.just([]))
+    answered = [ExtensionItem(each.name) for each in taken]
+    if any(one.rsv & other.rsv for one, other in itertools.combinations(taken, 2)):
+        with pytest.raises(NegotiationError, match="beside another one with the same reserved bit"):
+            confirm_all(candidates, offered, answered)
+    else:
+        agreement = confirm_all(candidates, offered, answered)
+        assert names(agreement) == ("+".join(item.name for item in answered) or "none")
+        assert reserved_bits(agreement) == sum(each.rsv for each in taken)
+
+
+@pytest.mark.parametrize("how", [each for each in IN_NEGOTIATION if each.startswith("offer")])
+def test_what_an_extension_offers_is_bounded(how: str) -> None:
+    """One that fails at it, or never comes to an end, is left out; the others are offered."""
+    told: list[ExtensionFault] = []
+    faulty = FAULTY.build(FaultySettings(how), Events())
+    candidates = [rot(), Candidate(FAULTY.name, FAULTY.rsv, faulty, Events()), bzip2()]
+    assert [item.name for item in offer_all(candidates, told.append)] == [ROT, BZIP2]
+    assert [(fault.extension, fault.operation) for fault in told] == [(FAULTY.name, "offer")]
 
 
 def test_what_was_not_offered_may_not_be_answered_although_we_know_it() -> None:

@@ -98,6 +98,16 @@ def test_bits_that_were_not_agreed_on_are_1002(agreement: str, bits: int) -> Non
     assert code == 1002
 
 
+@pytest.mark.parametrize("bits", [0x40, 0x20, 0x60])
+@pytest.mark.parametrize("first", [0x80, 0x00, 0x89, 0x88], ids=["last", "middle", "ping", "close"])
+def test_agreed_bits_are_1002_on_any_frame_but_a_messages_first(first: int, bits: int) -> None:
+    joined = Joined(CHAINS["bzip2, rot"], None)
+    joined.send_raw(Side.CLIENT, frame(0x22, b"x", True) + frame(first | bits, b"", True))
+    joined.run()
+    code, _ = joined.closed_with(Side.CLIENT) or (None, None)
+    assert code == 1002
+
+
 def test_the_limit_counts_what_comes_out() -> None:
     for size, code in ((1000, None), (1001, 1009)):
         joined = Joined(CHAINS["bzip2, rot"], None, limits=Limits(max_message_bytes=1000))

@@ -24,6 +24,9 @@ RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 FAULT = "fault"
 """The event that wsproxy counts for every extension that broke this contract."""
 
+MOST_COUNTED = 1 << 50
+"""The most that one `Events.add` counts."""
+
 End = Literal["client", "server"]
 """One of a leg's two ends. To the client wsproxy is the server, to the upstream the client."""
 
@@ -133,9 +136,9 @@ class Events:
         self.counts = dict.fromkeys((*names, FAULT), 0)
 
     def add(self, event: str, amount: int = 1) -> None:
-        """Count; a name that is not in the definition, or a falling counter, is a fault of the extension."""
-        if event not in self.counts or amount < 0:
-            raise ValueError(f"{event!r} is no counter, or {amount} less than nothing")
+        """Count; a name that is not in the definition, or no whole number from 0 on, is a fault of the extension."""
+        if event not in self.counts or not isinstance(amount, int) or not 0 <= amount <= MOST_COUNTED:
+            raise ValueError(f"{event!r} is no counter, or {amount!r} cannot be counted")
         self.counts[event] += amount
 
 
@@ -148,7 +151,8 @@ class Definition(Generic[SettingsT]):
 
     :ivar name: the token in ``Sec-WebSocket-Extensions``, and the entry point's name.
     :ivar rsv: the reserved bits that a transformed message carries, `RSV1` | `RSV2` | `RSV3`; 0: none.
-    :ivar settings: a frozen dataclass; its fields' metadata is made by ``wsproxy.settings.about.about``.
+    :ivar settings: a frozen dataclass; its fields are bool, int, float, str, Literal of words, or tuples of one of
+        these, and their metadata is made by ``wsproxy.settings.about.about``.
     :ivar make: the extension of one leg. Raises ValueError for settings that do not fit together.
     :ivar events: names of its own counters.
     """

@@ -1,7 +1,7 @@
 """Several extensions on one leg, or one other than permessage-deflate: how messages go through them.
 
-Owns: the order (RFC 6455 §9.1: encoders in that of the response, decoders in reverse), the reserved bits, and the
-guard around every call of an extension. Imports nothing above ``errors`` but its own layer.
+Owns: the order (RFC 6455 §9.1: encoders in that of the response, decoders in reverse), the reserved bits, and what of
+an extension is believed. Imports nothing above ``errors`` but its own layer.
 
 Invariants
 * Whatever an extension does but block, it ends one tunnel: an exception, output over what was asked for, and calls
@@ -10,20 +10,21 @@ Invariants
 * Between two decoders lies one read's output at most, and what passes there is bounded as the whole message is.
 """
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from wsproxy.errors import ExtensionFault, Violation
+from wsproxy.errors import ExtensionFault, Violation, WsproxyError
 from wsproxy.extensions.base import FAULT, Agreed, End, Events, MessageDecoder, MessageEncoder
+from wsproxy.extensions.guard import describe, guarded
 
 IDLE_READS = 1000
 """Calls of a decoder in a row that may give nothing although there is something to do."""
 GROWTH = 8
 """Bytes that an encoder may make of one, beyond `SLACK` bytes for each message."""
 SLACK = 64 * 1024
+_MOST_MEMORY = 1 << 50
 _SENDERS_FAULTS = frozenset({1002, 1003, 1007, 1008, 1009})
 
 Report = Callable[[ExtensionFault], None]
@@ -69,9 +70,8 @@ class Chain:
         if [link.name for link in self.links] != [link.name for link in onward.links]:
             return False
         for link, other in zip(self.links, onward.links, strict=True):
-            call = partial(link.agreed.may_pass, other.agreed, sender)
             try:
-                if guarded(link.name, "may_pass", call) is not True:
+                if guarded(link.name, "may_pass", partial(_may_pass, link, other, sender)) is not True:
                     return False
             except ExtensionFault as fault:
                 report(fault)
@@ -79,19 +79,8 @@ class Chain:
         return True
 
 
-def guarded(name: str, operation: str, call: Callable[[], T]) -> T:
-    """What ``call`` gives. Raises ExtensionFault instead of whatever it raises."""
-    try:
-        return call()
-    except Exception as error:
-        raise ExtensionFault(name, operation, describe(error)) from error
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line: its type and text, and where it was raised."""
-    where = traceback.extract_tb(error.__traceback__)
-    place = f" at {where[-1].filename}:{where[-1].lineno}" if where else ""
-    return f"{type(error).__name__}: {error}{place}"
+def _may_pass(link: Link, onward: Link, sender: End) -> bool:
+    return link.agreed.may_pass(onward.agreed, sender)
 
 
 def _label(link: Link) -> str:
@@ -155,12 +144,19 @@ class _Decoding:
                 self._decoder = self._link.agreed.decoder(self._sender)
             return call(self._decoder)
         except Violation as violation:
-            if violation.code not in _SENDERS_FAULTS:
-                raise self._fault(f"it blames the sender with {violation.code}") from violation
-            reason = str(violation.reason).encode("ascii", "replace").decode("ascii")[:120]
-            raise Violation(violation.code, reason) from violation
-        except Exception as error:
+            raise self._blamed(violation) from violation
+        except BaseException as error:
             raise self._fault(describe(error)) from error
+
+    def _blamed(self, violation: Violation) -> WsproxyError:
+        """What comes of a violation that the decoder raised: the sender's fault, if it can be."""
+        # Its class may be the extension's own, and then it need not have what ours has.
+        code = getattr(violation, "code", None)
+        if type(code) is not int or code not in _SENDERS_FAULTS:
+            return self._fault(f"it blames the sender with {code if type(code) is int else 'no code'}")
+        reason = getattr(violation, "reason", "")
+        text = reason.encode("ascii", "replace").decode("ascii") if isinstance(reason, str) else ""
+        return Violation(code, text[:120])
 
     def _fault(self, detail: str) -> ExtensionFault:
         return ExtensionFault(self._link.name, "decode", detail)
@@ -284,7 +280,7 @@ class _Encoding:
             if self._encoder is None:
                 self._encoder = self._link.agreed.encoder(self._sender)
             return call(self._encoder)
-        except Exception as error:
+        except BaseException as error:
             raise self._fault(describe(error)) from error
 
     def _fault(self, detail: str) -> ExtensionFault:
@@ -359,7 +355,10 @@ class ChainEncoder:
 
 def _memory(link: Link, codec: MessageEncoder | MessageDecoder) -> int:
     try:
-        return guarded(link.name, "memory", lambda: int(codec.memory))
+        held = guarded(link.name, "memory", lambda: int(codec.memory))
     except ExtensionFault:
-        link.events.add(FAULT)
-        return 0
+        held = -1
+    if 0 <= held <= _MOST_MEMORY:
+        return held
+    link.events.add(FAULT)
+    return 0

@@ -24,6 +24,7 @@ from wsproxy.extensions.engines import (
     resolve_level,
     strategy_problem,
 )
+from wsproxy.extensions.guard import describe
 from wsproxy.extensions.incompressible import Verdicts
 from wsproxy.extensions.permessage_deflate import Window
 
@@ -112,7 +113,7 @@ class Encoder:
         """One whole message if it is worth it, which must then be sent; else the very object that was given.
 
         :param text: it is UTF-8, which never looks like noise.
-        :raises EngineFault: the engine did not end its output as a flush ends.
+        :raises EngineFault: the engine failed, or did not end its output as a flush ends.
         """
         if len(payload) < self.threshold or not (text or self.verdicts.worth(payload, True)):
             return payload
@@ -121,7 +122,7 @@ class Encoder:
     def message(self, payload: bytes) -> bytes:
         """One whole message, which must then be sent.
 
-        :raises EngineFault: the engine did not end its output as a flush ends.
+        :raises EngineFault: the engine failed, or did not end its output as a flush ends.
         """
         shelf = self._shelf
         if shelf is None or shelf.cache.resting or len(payload) < cache.SMALLEST:
@@ -138,8 +139,11 @@ class Encoder:
     def _compress(self, payload: bytes) -> bytes:
         if not payload:
             return _EMPTY
-        compressor = self._compressor or self._open()
-        compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        try:
+            compressor = self._compressor or self._open()
+            compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        except self._engine.failures as error:
+            raise EngineFault(f"{self._engine.name}: {describe(error)}") from error
         if self._window.takeover:
             size = len(payload)
             self._total += size
@@ -157,11 +161,14 @@ class Encoder:
         What comes out belongs to the same frame; the end of a frame brings out all that went in.
 
         :param fin: whether the frame is its message's last one.
-        :raises EngineFault: the engine did not end its output as a flush ends.
+        :raises EngineFault: the engine failed, or did not end its output as a flush ends.
         """
         if frame_end and fin and not self._midway:
             return self.message(payload)
-        compressed = self._piece(payload, frame_end, fin)
+        try:
+            compressed = self._piece(payload, frame_end, fin)
+        except self._engine.failures as error:
+            raise EngineFault(f"{self._engine.name}: {describe(error)}") from error
         self._taken += len(payload)
         self._given += len(compressed)
         if frame_end and fin:

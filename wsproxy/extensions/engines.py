@@ -14,7 +14,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Protocol
 
-from wsproxy.errors import CannotStart, WsproxyError
+from wsproxy.errors import CannotStart, ExtensionFault, WsproxyError
 
 AUTO = "auto"
 # The four bytes that end a sync flush: an empty stored block without its header bits (RFC 7692 §7.2.1).
@@ -35,8 +35,11 @@ class EngineUnavailable(WsproxyError):
     """The engine that was asked for is unknown, not installed, or does not honour the window."""
 
 
-class EngineFault(WsproxyError):
-    """An engine broke its own contract: what it gave cannot be sent."""
+class EngineFault(ExtensionFault):
+    """An engine failed at compressing, or broke its own contract: what it gave cannot be sent."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("permessage-deflate", "encode", detail)
 
 
 class Compressor(Protocol):
@@ -164,6 +167,11 @@ class Engine:
     errors: tuple[type[Exception], ...]
     _compressobj: Callable[[int, int, int, int, int], Compressor] = field(repr=False)
     _decompressobj: _OpenDecompressor = field(repr=False)
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What its objects raise where nobody is to blame for the data."""
+        return (*self.errors, MemoryError)
 
     def compressor(self, level: int, bits: int, mem_level: int, strategy: int) -> Compressor:
         """A new raw stream to write: ``bits`` is one of ``windows``, ``mem_level`` 1 to 9."""

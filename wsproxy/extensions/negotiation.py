@@ -10,6 +10,7 @@ proxy has a faster way than a chain.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from wsproxy.errors import ExtensionFault
 from wsproxy.extensions.base import (
@@ -22,9 +23,10 @@ from wsproxy.extensions.base import (
     MessageEncoder,
     NegotiationError,
 )
-from wsproxy.extensions.chain import Chain, Link, Report, describe
+from wsproxy.extensions.chain import Chain, Link, Report
 from wsproxy.extensions.deflate import DeflateOptions, Encoder
 from wsproxy.extensions.engines import choose, choose_to_decompress
+from wsproxy.extensions.guard import describe
 from wsproxy.extensions.header import ExtensionItem, format_extension, parse_extensions
 from wsproxy.extensions.inflate import Decoder
 from wsproxy.extensions.permessage_deflate import (
@@ -39,6 +41,11 @@ from wsproxy.extensions.permessage_deflate import (
 LegAgreement = Agreement | Chain | None
 """What one leg agreed on: permessage-deflate alone, anything else, or nothing."""
 Items = Sequence[ExtensionItem]
+
+MOST_OFFERS = 16
+"""Items that one extension may offer."""
+MOST_ITEM_BYTES = 1024
+"""Of one item in the header: what is longer, the other end would refuse with the whole handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,8 @@ def offer_all(candidates: Sequence[Candidate], report: Report) -> tuple[Extensio
     offered: list[ExtensionItem] = []
     for candidate in candidates:
         try:
-            offered += [_checked(candidate, item) for item in candidate.extension.offer()]
-        except Exception as error:  # noqa: BLE001 — whatever an extension does, it is only left out
+            offered += _offer(candidate)
+        except BaseException as error:  # noqa: BLE001 — whatever an extension does, it is only left out
             report(ExtensionFault(candidate.name, "offer", describe(error)))
     return tuple(offered)
 
@@ -84,7 +91,7 @@ def accept_all(candidates: Sequence[Candidate], offered: Items, report: Report) 
             answer.append(item if isinstance(candidate.extension, Deflate) else _checked(candidate, item))
         except NegotiationError:
             continue
-        except Exception as error:  # noqa: BLE001 — whatever an extension does, it is only left out
+        except BaseException as error:  # noqa: BLE001 — whatever an extension does, it is only left out
             report(ExtensionFault(candidate.name, "accept", describe(error)))
             continue
         links.append(_link(candidate, agreed))
@@ -113,19 +120,28 @@ def confirm_all(candidates: Sequence[Candidate], offered: Items, answered: Items
             agreed = candidate.extension.confirm(ours, item)
         except NegotiationError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise ExtensionFault(candidate.name, "confirm", describe(error)) from error
         links.append(_link(candidate, agreed))
         taken |= candidate.rsv
     return _agreement(links)
 
 
+def _offer(candidate: Candidate) -> list[ExtensionItem]:
+    """Raises ValueError for more than can be sent, and whatever the extension raises."""
+    items = [_checked(candidate, item) for item in islice(candidate.extension.offer(), MOST_OFFERS + 1)]
+    if len(items) > MOST_OFFERS:
+        raise ValueError(f"it offers more than {MOST_OFFERS} items")
+    return items
+
+
 def _checked(candidate: Candidate, item: ExtensionItem) -> ExtensionItem:
     """An item that can stand in the header. Raises ValueError for any other; our own is not asked."""
     if isinstance(candidate.extension, Deflate):
         return item
-    if item.name != candidate.name or parse_extensions([format_extension(item)]) != (item,):
-        raise ValueError(f"{item!r} is no item of that name, made of tokens")
+    written = format_extension(item)
+    if item.name != candidate.name or len(written) > MOST_ITEM_BYTES or parse_extensions([written]) != (item,):
+        raise ValueError(f"{item!r} is no item of that name, made of tokens, of {MOST_ITEM_BYTES} bytes at most")
     return item
 
 
@@ -136,9 +152,8 @@ def _link(candidate: Candidate, agreed: Agreed) -> Link:
 def _agreement(links: list[Link]) -> LegAgreement:
     if not links:
         return None
-    if len(links) == 1 and isinstance(links[0].agreed, DeflateAgreed):
-        return links[0].agreed.agreement
-    return Chain(tuple(links))
+    chain = Chain(tuple(links))
+    return chain if len(links) > 1 else deflate_of(chain) or chain
 
 
 def reserved_bits(agreement: LegAgreement) -> int:
@@ -158,8 +173,11 @@ def as_chain(agreement: LegAgreement, options: DeflateOptions) -> Chain | None:
 def deflate_of(agreement: LegAgreement) -> Agreement | None:
     """What was agreed about permessage-deflate, alone or beside others."""
     if isinstance(agreement, Chain):
-        found = [link.agreed for link in agreement.links if isinstance(link.agreed, DeflateAgreed)]
-        return found[0].agreement if found else None
+        for link in agreement.links:
+            # Another extension may use it as well, with bits of its own.
+            if link.name == NAME and isinstance(link.agreed, DeflateAgreed):
+                return link.agreed.agreement
+        return None
     return agreement
 
 

@@ -29,6 +29,8 @@ HIGH_WATER = 256 * 1024
 """Bytes waiting for a sink from which on nothing more is produced for it."""
 STEP = 64 * 1024
 """The most that one call of the decoder may return, in bytes."""
+READS_A_TURN = 64
+"""Calls of the decoder in one turn: one that gives little each time must not hold up other tunnels."""
 EXPANSION_FLOOR = 64 * 1024
 """Inflated bytes of a message before its expansion is judged: short ones cannot hurt."""
 
@@ -211,11 +213,13 @@ class Flow:
         decoder = self._from_wire
         assert decoder is not None
         room = HIGH_WATER
+        reads = READS_A_TURN
         more = True
-        while more and room > 0 and self.sink.outbox_bytes < HIGH_WATER:
+        while more and reads > 0 and room > 0 and self.sink.outbox_bytes < HIGH_WATER:
             started = self.meter.clock()
             plain = decoder.read(STEP)
             self.received.codec_ns += self.meter.clock() - started
+            reads -= 1
             room -= len(plain)
             more = self._inflated(plain)
 

@@ -133,6 +133,8 @@ class Relay:
                 self._toll.pay_messages(now)
         except Violation as violation:
             self._violated(side, violation, now)
+        except ExtensionFault as fault:
+            self._faulted(side, fault, now)
 
     def resume(self, side: Side, now: float) -> None:
         """Go on with input of ``side`` that waited for room on the other side (`backlog`)."""
@@ -144,9 +146,7 @@ class Relay:
         except Violation as violation:
             self._violated(side, violation, now)
         except ExtensionFault as fault:
-            if self.fault is None:
-                self.fault = (side if fault.operation == "decode" else side.other, fault)
-            self._violated(side, Violation(1011, f"extension {fault.extension} failed"), now)
+            self._faulted(side, fault, now)
 
     def rest(self) -> bool:
         """Give back what the next message can do without, if none was carried since the last call; whether it did.
@@ -303,6 +303,12 @@ class Relay:
             self._send_close(side.other, _gone(side.other), "the other side broke the protocol")
         else:
             self._send_close(side.other, code, violation.reason)
+
+    def _faulted(self, side: Side, fault: ExtensionFault, now: float) -> None:
+        """An extension failed at what `side` sent: at its own leg if it was to decode, at the other one to encode."""
+        if self.fault is None:
+            self.fault = (side if fault.operation == "decode" else side.other, fault)
+        self._violated(side, Violation(1011, f"extension {fault.extension} failed"), now)
 
     def _accepts(self, side: Side) -> bool:
         """Whether data may still be written to ``side``: nothing may follow a close frame (RFC 6455 §5.5.1)."""
