@@ -1,4 +1,4 @@
-"""Extensions of packages that wsproxy does not know: one is installed for real, and one misbehaves."""
+"""Extensions of packages that wsproxy does not know: one is installed for real, by itself and beside others."""
 
 import bz2
 import json
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,11 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.endtoend import peers
 from tests.endtoend.conversations import content, text
-from tests.endtoend.proxy import BASE, Proxy, configured, environment, route, wait_for
-from tests.endtoend.wire import BINARY, Frame, RawUpstream, frame_bytes, knock, tunnel
+from tests.endtoend.packages import ROOT, knowing, proxy_with, registered
+from tests.endtoend.proxy import BASE, Proxy, route, started
+from tests.endtoend.wire import BINARY, Frame, RawUpstream, frame_bytes, tunnel
 from tests.extensions.theirs import ClientRot, ServerRot
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "extensions" / "example"
 
 
@@ -33,13 +33,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder
-
-
-@contextmanager
-def proxy_with(folder: Path, *parts: str, base: str = BASE) -> Iterator[Proxy]:
-    """A proxy for which the packages in ``folder`` are installed."""
-    with configured(*parts, base=base, env=environment(PYTHONPATH=f"{folder}:{ROOT}")) as proxy:
-        yield proxy
 
 
 @contextmanager
@@ -113,10 +106,36 @@ def test_the_example_to_an_upstream_behind_what_browsers_speak(installed: Path) 
         assert proxy.metric("wsproxy_agreements_total", leg="upstream", extension="x-rot") == 1
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = environment(PYTHONPATH=f"{folder}:{ROOT}")
+def test_the_guide_lets_two_proxies_speak_to_each_other(
+    installed: Path, plain_upstream: peers.Upstream, tmp_path: Path
+) -> None:
+    """Its two configurations as they are written, but for addresses."""
+    page = (ROOT / "docs" / "extensions.md").read_text()
+    written = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    near, far = (next(text for text in written if f'name = "{name}"\nupstream' in text) for name in ("near", "far"))
+
+    def running(name: str, text: str, bind: str, endpoint: str, url: str) -> Proxy:
+        for old, new in ((bind, "127.0.0.1:0"), (endpoint, url.removeprefix("ws://"))):
+            assert text.count(f'{old}"') == 1
+            text = text.replace(f'{old}"', f'{new}"')
+        (tmp_path / name).write_text(text)
+        return stack.enter_context(started([str(tmp_path / name), "--metrics", "127.0.0.1:0"], knowing(installed)))
+
+    with ExitStack() as stack:
+        behind = running("far.toml", far, "127.0.0.1:8081", "127.0.0.1:9000", plain_upstream.url)
+        before = running("near.toml", near, "127.0.0.1:8080", "127.0.0.1:8081", behind.url(""))
+        with peers.client(before.url("/any"), deflate=None) as client:
+            client.send("there and back")
+            assert client.recv() == "there and back"
+        for proxy, leg in ((before, "upstream"), (behind, "client")):
+            proxy.settled()
+            assert proxy.metric("wsproxy_agreements_total", leg=leg, extension="x-rot") == 1
+            assert proxy.metric("wsproxy_extension_events_total", leg=leg, event="rotated") == 1
+
+
+def command(folder: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "wsproxy", *arguments], capture_output=True, text=True, check=False, env=env
+        [sys.executable, "-m", "wsproxy", *arguments], capture_output=True, text=True, check=False, env=knowing(folder)
     )
 
 
@@ -139,129 +158,49 @@ def test_its_settings_are_checked_as_all_others(installed: Path, tmp_path: Path)
 
 
 def test_the_schema_knows_what_is_installed(installed: Path) -> None:
-    found = json.loads(command(installed, "schema").stdout)
-    client = found["properties"]["routes"]["items"]["properties"]["extensions"]["properties"]["client"]
-    names = [each["properties"]["name"]["const"] for each in client["items"]["anyOf"]]
+    done = command(installed, "schema")
+    names = [each["properties"]["name"]["const"] for each in json.loads(done.stdout)["$defs"]["extension"]["anyOf"]]
     assert {"permessage-deflate", "permessage-bzip2", "x-rot"} <= set(names)
+    assert done.stderr == ""
+
+
+def test_the_schema_says_what_it_has_to_leave_out(installed: Path, tmp_path: Path) -> None:
+    registered(tmp_path, "x-gone = no_such_module_anywhere:DEFINITION", "permessage-bzip2 = wsproxy_rot:DEFINITION")
+    done = command(f"{tmp_path}:{installed}", "schema")
+    names = [each["properties"]["name"]["const"] for each in json.loads(done.stdout)["$defs"]["extension"]["anyOf"]]
+    assert "x-rot" in names and "x-gone" not in names
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "wsproxy: not in this schema: wsproxy_rot:DEFINITION is not looked at: permessage-bzip2 is built in",
+        "wsproxy: not in this schema: the extension 'x-gone' cannot be used: no_such_module_anywhere:DEFINITION "
+        "cannot be imported: ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+    ]
 
 
 @pytest.mark.parametrize("lines", ["", "limits.max_expansion = 1000000"], ids=["by expansion", "by size"])
-def test_a_bomb_of_bzip2_costs_what_is_allowed(bare: RawUpstream, lines: str) -> None:
-    """60 MB of zeros in a hundred bytes, of which 16 MiB are allowed at most."""
+@pytest.mark.parametrize(
+    "agreed", ["permessage-bzip2", "permessage-bzip2, x-rot; by=7", "x-rot; by=7, permessage-bzip2"]
+)
+def test_a_bomb_costs_what_is_allowed(installed: Path, bare: RawUpstream, agreed: str, lines: str) -> None:
+    """60 MB of the same byte in a hundred bytes, of which 16 MiB are allowed at most: alone, and through a chain."""
+    names = [item.partition(";")[0] for item in agreed.split(", ")]
     packer = bz2.BZ2Compressor(9)
     bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(60)) + packer.flush()
     assert len(bomb) < 1_000
-    settings = 'extensions.client = [{ name = "permessage-bzip2" }]', "compression.client.enabled = false", lines
+    if names[-1] == "x-rot":
+        bomb = bytes((byte + 7) % 256 for byte in bomb)
+    coded = bytearray(frame_bytes(Frame(BINARY, bomb, rsv1=True), masked=True))
+    coded[0] |= 0x20 if "x-rot" in names else 0
+    tables = ", ".join(f'{{ name = "{name}" }}' for name in names)
+    settings = f"extensions.client = [{tables}]", "compression.client.enabled = false", lines
     with (
-        configured(route("bz", bare.url, *settings)) as proxy,
-        tunnel(proxy.address, bare, "/bz", offer="permessage-bzip2") as ends,
+        proxy_with(installed, route("bz", bare.url, *settings)) as proxy,
+        tunnel(proxy.address, bare, "/bz", offer=agreed) as ends,
     ):
-        ends.client.send(Frame(BINARY, bomb, rsv1=True))
+        assert ends.answer.get("sec-websocket-extensions") == agreed
+        ends.client.sock.sendall(coded)
         # The upstream first: what it does not take is not decompressed.
         assert ends.upstream.until_close()[0] == 1009
         assert ends.client.until_close()[0] == 1009
         # A block of 900 KB and its decompressor are some 5 MB; the rest is what goes out meanwhile.
         assert proxy.peak_rss() - proxy.rss_at_start < 24 * 1024 * 1024
-
-
-# --- misbehaviour
-
-
-@pytest.fixture
-def faulty(tmp_path: Path) -> Path:
-    """A folder in which `tests.extensions.faulty` is installed, as pip writes it down."""
-    info = tmp_path / "site" / "wsproxy_faulty-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wsproxy-faulty\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[wsproxy.extensions]\nx-faulty = tests.extensions.faulty:DEFINITION\n")
-    return tmp_path / "site"
-
-
-def failed(proxy: Proxy) -> list[str]:
-    return [line for line in proxy.lines if "extension failed" in line]
-
-
-def faults(proxy: Proxy) -> float:
-    return proxy.metric("wsproxy_extension_events_total", extension="x-faulty", event="fault")
-
-
-@pytest.mark.parametrize("how", ["read raises", "read gives too much", "read gives nothing for ever", "encode raises"])
-def test_a_fault_ends_that_tunnel_with_1011_on_both_sides_and_nothing_else(
-    faulty: Path, bare: RawUpstream, plain_upstream: peers.Upstream, how: str
-) -> None:
-    bad = f'extensions.client = [{{ name = "x-faulty", how = "{how}" }}]'
-    routes = route("bad", bare.url, "compression.client.enabled = false", bad), route("good", plain_upstream.url)
-    with proxy_with(faulty, *routes) as proxy, peers.client(proxy.url("/good"), deflate=peers.CHROME) as bystander:
-        bystander.send("before")
-        assert bystander.recv() == "before"
-        with tunnel(proxy.address, bare, "/bad", offer="x-faulty") as ends:
-            assert ends.answer.get("sec-websocket-extensions") == "x-faulty"
-            if how == "encode raises":
-                ends.upstream.send(Frame(BINARY, b"something"))
-            else:
-                coded = bytearray(frame_bytes(Frame(BINARY, b"something"), masked=True))
-                coded[0] |= 0x10
-                ends.client.sock.sendall(coded)
-            assert ends.client.closed_with() == (1011, "extension x-faulty failed")
-            assert ends.upstream.closed_with() == (1011, "extension x-faulty failed")
-            ends.upstream.close(1011)
-            ends.client.close(1011)
-            wait_for("the line of the fault", lambda: bool(failed(proxy)))
-        bystander.send("after")
-        assert bystander.recv() == "after"
-        (line,) = failed(proxy)
-        assert re.search(r"error .*route=bad leg=client extension=x-faulty operation=(de|en)code detail=", line)
-        assert faults(proxy) == 1
-        assert proxy.metric("wsproxy_closes_total", route="bad", initiator="proxy", code="1011") == 1
-        assert proxy.metric("wsproxy_tunnels_active", route="good") == 1
-
-
-@pytest.mark.parametrize("how", ["accept raises", "accept is another's", "accept is no token"])
-def test_one_that_fails_when_a_client_asks_is_left_out(faulty: Path, plain_upstream: peers.Upstream, how: str) -> None:
-    bad = f'extensions.client = [{{ name = "x-faulty", how = "{how}" }}]'
-    with proxy_with(faulty, route("bad", plain_upstream.url, bad)) as proxy:
-        told = knock(proxy.address, "/bad", "x-faulty, permessage-deflate").head()
-        assert (told.status, told.get("sec-websocket-extensions")) == (101, "permessage-deflate")
-        wait_for("the line of the fault", lambda: bool(failed(proxy)))
-        assert "operation=accept" in failed(proxy)[0]
-        assert faults(proxy) == 1
-
-
-@pytest.mark.parametrize("how", ["offer raises", "offer is another's"])
-def test_one_that_fails_to_offer_is_not_offered(faulty: Path, bare: RawUpstream, how: str) -> None:
-    bad = f'extensions.upstream = [{{ name = "x-faulty", how = "{how}" }}, {{ name = "permessage-bzip2" }}]'
-    with proxy_with(faulty, route("bad", bare.url, bad)) as proxy:
-        with tunnel(proxy.address, bare, "/bad") as ends:
-            assert ends.request.get("sec-websocket-extensions") == "permessage-bzip2; client_max_compress_level"
-        assert faults(proxy) == 1
-        assert len(failed(proxy)) == 1
-
-
-def test_one_that_fails_when_the_upstream_has_accepted_is_a_500(faulty: Path, bare: RawUpstream) -> None:
-    bad = 'extensions.upstream = [{ name = "x-faulty", how = "confirm raises" }]'
-    with proxy_with(faulty, route("bad", bare.url, bad)) as proxy:
-        client = knock(proxy.address, "/bad")
-        bare.accept("x-faulty")
-        assert client.head().status == 500
-        assert faults(proxy) == 1
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "x-other",
-        "permessage-bzip2, permessage-bzip2",
-        "permessage-bzip2, permessage-deflate",
-        "permessage-bzip2; server_max_compress_level=0",
-    ],
-)
-def test_an_answer_that_is_not_legal_is_a_502(bare: RawUpstream, answer: str) -> None:
-    lines = 'extensions.upstream = [{ name = "permessage-bzip2" }]', "compression.upstream.enabled = true"
-    with configured(route("bz", bare.url, *lines)) as proxy:
-        client = knock(proxy.address, "/bz")
-        _, asked = bare.accept(answer)
-        offered = asked.get("sec-websocket-extensions") or ""
-        assert offered.startswith("permessage-deflate;") and offered.endswith(
-            ", permessage-bzip2; client_max_compress_level"
-        )
-        assert client.head().status == 502

@@ -3,14 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from tests.extensions.example import wsproxy_rot
 from tests.extensions.example.wsproxy_rot import NAME, Rot, RotAgreed, RotDecoder, RotEncoder, RotSettings, table
 from tests.extensions.faulty import DEFINITION as FAULTY
-from tests.extensions.faulty import IN_NEGOTIATION, OF_DECODERS, OF_ENCODERS, FaultySettings
+from tests.extensions.faulty import IN_AGREEMENTS, IN_NEGOTIATION, OF_DECODERS, OF_ENCODERS, FaultySettings
 from wsproxy.extensions import bzip2
 from wsproxy.extensions.base import (
     RSV1,
@@ -47,11 +47,13 @@ from wsproxy.extensions.testing import (
 class DeflateSettings:
     """permessage-deflate by the same contract."""
 
-    policy: Policy = field(default=Policy(), metadata={"doc": "What it is willing to run."})
+    bits: int = field(default=12, metadata={"doc": "Of both windows.", "minimum": 9, "maximum": 15})
+    resets: bool = field(default=False, metadata={"doc": "Neither end keeps its window."})
 
 
 def deflate(settings: DeflateSettings, events: Events) -> Extension:
-    return Deflate(settings.policy, DeflateOptions(), asking=offer(settings.policy))
+    policy = Policy(settings.bits, settings.bits, settings.resets, settings.resets)
+    return Deflate(policy, DeflateOptions(), asking=offer(policy))
 
 
 DEFLATE_DEFINITION = Definition(DEFLATE, RSV1, DeflateSettings, deflate)
@@ -63,7 +65,7 @@ RIGHT = {
     "permessage-deflate": Subject(DEFLATE_DEFINITION, DeflateSettings()),
     "permessage-deflate without takeover": Subject(
         DEFLATE_DEFINITION,
-        DeflateSettings(Policy(9, 9, server_no_context_takeover=True, client_no_context_takeover=True)),
+        DeflateSettings(9, True),
     ),
 }
 
@@ -197,6 +199,13 @@ class DeclinesItself(Rot):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Settings that say nothing of themselves."""
+
+    by: int = 13
+
+
 @pytest.mark.parametrize(
     "check, subject",
     [
@@ -215,6 +224,8 @@ class DeclinesItself(Rot):
         (check_any_offer, negotiates(TakesAnyNumber)),
         (check_any_answer, negotiates(TrustsTheAnswer)),
         (check_definition, negotiates(Rot, rsv=0x80)),
+        (check_definition, Subject(replace(wsproxy_rot.DEFINITION, events="rotated"), RotSettings())),  # type: ignore[arg-type]
+        (check_definition, Subject(replace(wsproxy_rot.DEFINITION, settings=Untold), RotSettings())),  # type: ignore[arg-type]
         (check_definition, negotiates(Rot, "x rot")),
         (check_definition, negotiates(Rot, "x-other")),
     ],
@@ -225,10 +236,11 @@ def test_what_is_wrong_is_found(check: Check, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", [*OF_DECODERS, *OF_ENCODERS, *IN_NEGOTIATION, "confirm raises", "label raises", "memory raises"]
+    "how",
+    [*OF_DECODERS, *OF_ENCODERS, *IN_NEGOTIATION, *IN_AGREEMENTS, "confirm raises", "label raises", "memory raises"],
 )
 def test_every_way_to_misbehave_is_found(how: str) -> None:
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(BaseException):  # noqa: B017 — an assertion, or what it raised, which may be to exit
         for check in CHECKS:
             check(Subject(FAULTY, FaultySettings(how)))
 

@@ -4,7 +4,9 @@ import pytest
 
 from wsproxy.errors import BadUsage, Side
 from wsproxy.extensions import registry
+from wsproxy.extensions.base import RSV1, Definition, Events, Extension
 from wsproxy.extensions.bzip2 import NAME as BZIP2
+from wsproxy.extensions.bzip2 import Bzip2Settings
 from wsproxy.extensions.deflate import DeflateOptions
 from wsproxy.extensions.negotiation import Deflate
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
@@ -57,4 +59,17 @@ def test_a_package_that_went_away_refuses_the_configuration(monkeypatch: pytest.
     found = settings(BZIP2)
     monkeypatch.setattr("wsproxy.gateway.extending.find", gone)
     with pytest.raises(BadUsage, match=r"route a: extensions\.client: permessage-bzip2: there is no extension"):
+        make_extensions(found, EventBook())
+
+
+def test_one_that_cannot_be_made_any_more_refuses_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it does instead, a reload is refused and the worker lives."""
+
+    def exits(settings: Bzip2Settings, events: Events) -> Extension:
+        raise SystemExit("as it was told to")
+
+    found = settings(BZIP2)
+    broken = Definition(BZIP2, RSV1, Bzip2Settings, exits)
+    monkeypatch.setattr("wsproxy.gateway.extending.find", lambda name: broken)
+    with pytest.raises(BadUsage, match="route a: extensions\\.client: permessage-bzip2: SystemExit: as it was told to"):
         make_extensions(found, EventBook())

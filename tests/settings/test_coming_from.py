@@ -304,6 +304,14 @@ def test_every_option_of_ws_is_there(node: NodePeers) -> None:
     named = {option.partition(".")[0] for found, option, _ in rows() if found == WS}
     assert options - {"maxPayload"} == named - {"perMessageDeflate: true"}
     assert "`maxPayload`" in PAGE
+    # Of what it hands on to zlib it says no more than "options".
+    zlibs = {"chunkSize", "memLevel", "level"}
+    assert {option.partition(".")[2] for _, option, _ in rows() if "zlibDeflateOptions." in option} == zlibs
+    assert {option.partition(".")[2] for _, option, _ in rows() if "zlibInflateOptions." in option} == {"chunkSize"}
+
+
+def test_the_one_setting_of_pushpin_is_there() -> None:
+    assert [option for found, option, _ in rows() if found == PUSHPIN] == ["allow_compression"]
 
 
 def test_every_directive_of_nginx_ws_compress_is_there() -> None:

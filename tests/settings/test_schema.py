@@ -10,12 +10,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from jsonschema import Draft202012Validator
 
 from tests.settings.documents import documents
+from wsproxy.extensions.registry import survey
 from wsproxy.settings.load import read
 from wsproxy.settings.problems import Problems
 from wsproxy.settings.schema import schema
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.toml"))
-VALIDATOR = Draft202012Validator(schema())
+
+
+def whole() -> dict[str, Any]:
+    """The schema as `wsproxy schema` prints it."""
+    return schema(survey()[0])
+
+
+VALIDATOR = Draft202012Validator(whole())
 
 
 def valid(document: dict[str, Any]) -> bool:
@@ -23,11 +31,11 @@ def valid(document: dict[str, Any]) -> bool:
 
 
 def test_it_is_a_schema_of_its_dialect() -> None:
-    Draft202012Validator.check_schema(schema())
+    Draft202012Validator.check_schema(whole())
 
 
 def test_it_is_json_and_names_its_dialect() -> None:
-    assert json.loads(json.dumps(schema()))["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert json.loads(json.dumps(whole()))["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -90,7 +98,7 @@ def test_refuses(document: dict[str, object]) -> None:
 
 
 def test_the_legs_differ_in_their_default_only() -> None:
-    legs = schema()["properties"]["routes"]["items"]["properties"]["compression"]["properties"]
+    legs = whole()["properties"]["routes"]["items"]["properties"]["compression"]["properties"]
     client, upstream = legs["client"]["properties"], legs["upstream"]["properties"]
     assert (client["enabled"].pop("default"), upstream["enabled"].pop("default")) == (True, False)
     assert client == upstream
@@ -101,7 +109,8 @@ def test_every_key_is_described() -> None:
         nested = rules.get("properties", {})
         return all(each["description"] and described(each) for each in nested.values())
 
-    assert described(schema())
+    assert described(whole())
+    assert all(map(described, whole()["$defs"]["extension"]["anyOf"]))
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -116,9 +125,9 @@ def test_what_the_loader_accepts_the_schema_accepts(document: dict[str, Any]) ->
 
 def test_no_table_takes_a_key_that_is_none() -> None:
     def closed(rules: dict[str, Any]) -> bool:
-        inner = [*rules.get("properties", {}).values(), *rules.get("anyOf", [])]
+        inner = [*rules.get("properties", {}).values(), *rules.get("$defs", {}).values(), *rules.get("anyOf", [])]
         inner += [rules[word] for word in ("items", "additionalProperties") if isinstance(rules.get(word), dict)]
         is_open = rules.get("type") == "object" and "additionalProperties" not in rules
         return not is_open and all(closed(each) for each in inner)
 
-    assert closed(schema())
+    assert closed(whole())

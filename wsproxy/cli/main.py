@@ -178,9 +178,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _schema(_arguments: argparse.Namespace) -> int:
     import json
 
+    from wsproxy.extensions.registry import survey
     from wsproxy.settings.schema import schema
 
-    print(json.dumps(schema(), indent=2))
+    usable, unusable = survey()
+    _complain([f"not in this schema: {problem}" for problem in unusable])
+    print(json.dumps(schema(usable), indent=2))
     return 0
 
 

@@ -6,15 +6,16 @@ Invariants: of the packages that are installed, only what a configuration names 
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from types import UnionType
+from typing import TYPE_CHECKING, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from wsproxy.errors import WsproxyError
 from wsproxy.extensions import permessage_deflate
 from wsproxy.extensions.base import FAULT, RSV1, RSV2, RSV3, Definition, Events, Extension
+from wsproxy.extensions.guard import text_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -60,14 +61,18 @@ def names() -> list[str]:
     return sorted({permessage_deflate.NAME, *_BUILT_IN, *(each.name for each in installed())})
 
 
-def definitions() -> Iterator[AnyDefinition]:
-    """All that can be used, installed packages included: they are imported, so this is for tools."""
+def survey() -> tuple[list[AnyDefinition], list[str]]:
+    """All that can be used, installed packages included, and why others cannot. Imports them all: it is for tools."""
+    ours = {permessage_deflate.NAME, *_BUILT_IN}
+    usable: list[AnyDefinition] = []
+    unusable = [f"{each.value} is not looked at: {each.name} is built in" for each in installed() if each.name in ours]
     for name in names():
         if name != permessage_deflate.NAME:
             try:
-                yield find(name)
-            except ExtensionUnavailable:
-                continue
+                usable.append(find(name))
+            except ExtensionUnavailable as error:
+                unusable.append(str(error))
+    return usable, unusable
 
 
 @cache
@@ -92,8 +97,11 @@ def find(name: str) -> AnyDefinition:
 def _load(entry: "EntryPoint") -> object:
     try:
         loaded: object = entry.load()
-    except Exception as error:
-        raise ExtensionUnavailable(f"{entry.value} cannot be imported: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may exit, too
+        told = f"{entry.value} cannot be imported: {type(error).__name__}: {text_of(error)}"
+        raise ExtensionUnavailable(f"the extension {entry.name!r} cannot be used: {told}") from error
     return loaded
 
 
@@ -101,18 +109,57 @@ def _checked(name: str, found: object) -> AnyDefinition:
     if not isinstance(found, Definition):
         raise ExtensionUnavailable(f"the entry point {name!r} is no Definition but {type(found).__name__}")
     problem = None
-    if found.name != name or not _TOKEN.fullmatch(name):
+    if found.name != name:
         problem = f"its definition is named {found.name!r}, which must be the entry point's name, a token"
     elif found.name == permessage_deflate.NAME:
         problem = "permessage-deflate is wsproxy's own"
-    elif not isinstance(found.rsv, int) or found.rsv & ~(RSV1 | RSV2 | RSV3):
-        problem = f"it claims {found.rsv!r}, and the reserved bits are RSV1, RSV2 and RSV3"
-    elif not (isinstance(found.settings, type) and is_dataclass(found.settings)):
-        problem = "its settings are no dataclass"
-    elif any("doc" not in each.metadata or each.name == "name" for each in fields(found.settings)):
-        problem = "each of its settings needs metadata made by about(), and none can be called name"
-    elif len(found.events) > _MOST_EVENTS or not all(map(_EVENT.fullmatch, found.events)) or FAULT in found.events:
-        problem = f"its events must be at most {_MOST_EVENTS} names of small letters, other than {FAULT!r}"
-    if problem is not None:
+    if problem := problem or problem_of(found):
         raise ExtensionUnavailable(f"the extension {name!r} cannot be used: {problem}")
     return found
+
+
+def problem_of(found: AnyDefinition) -> str | None:
+    """Why a definition cannot be used, whatever stands in it; None if it can."""
+    if not (isinstance(found.name, str) and _TOKEN.fullmatch(found.name)):
+        return f"it is named {found.name!r}, which is no token"
+    if not isinstance(found.rsv, int) or found.rsv & ~(RSV1 | RSV2 | RSV3):
+        return f"it claims {found.rsv!r}, and the reserved bits are RSV1, RSV2 and RSV3"
+    if not (isinstance(found.settings, type) and is_dataclass(found.settings)):
+        return "its settings are no dataclass"
+    events = found.events
+    if not isinstance(events, tuple) or not all(isinstance(each, str) and _EVENT.fullmatch(each) for each in events):
+        return "its events must be a tuple of names of small letters"
+    if len(events) > _MOST_EVENTS or FAULT in events:
+        return f"its events must be at most {_MOST_EVENTS}, and other than {FAULT!r}"
+    try:
+        hints = get_type_hints(found.settings)
+    except Exception as error:  # noqa: BLE001 — the types are the package's own words
+        return f"the types of its settings cannot be told: {text_of(error)}"
+    problems = (_problem_of_field(each, hints[each.name]) for each in fields(found.settings))
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _problem_of_field(item: "Field[object]", hint: object) -> str | None:
+    facts = item.metadata
+    if "doc" not in facts or item.name == "name":
+        return "each of its settings needs metadata made by about(), and none can be called name"
+    if ("minimum" in facts) != ("maximum" in facts) or ("pattern" in facts) != ("hint" in facts):
+        return f"of its setting {item.name}, minimum goes with maximum, and pattern with hint"
+    if not _is_readable(hint):
+        return f"its setting {item.name} is none of bool, int, float, str, Literal of words, and tuples of these"
+    return None
+
+
+def _is_readable(hint: object) -> bool:
+    """Whether the configuration's reader knows the type: what TOML has, without tables."""
+    if hint in (bool, int, float, str):
+        return True
+    parts: tuple[object, ...] = get_args(hint)
+    if get_origin(hint) is Literal:
+        return all(isinstance(word, str) for word in parts)
+    if get_origin(hint) is tuple:
+        return len(parts) == 2 and parts[1] is Ellipsis and _is_readable(parts[0])
+    if get_origin(hint) in (Union, UnionType):
+        # A number or a word, such as "auto".
+        return len(parts) == 2 and parts[0] in (int, float) and get_origin(parts[1]) is Literal
+    return False

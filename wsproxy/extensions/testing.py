@@ -17,27 +17,17 @@ Invariant: a check fails with AssertionError, or with what the extension raised,
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsproxy.errors import Violation
-from wsproxy.extensions.base import (
-    FAULT,
-    RSV1,
-    RSV2,
-    RSV3,
-    Agreed,
-    End,
-    Events,
-    Extension,
-    ExtensionItem,
-    NegotiationError,
-)
+from wsproxy.extensions.base import Agreed, End, Events, Extension, ExtensionItem, NegotiationError
 from wsproxy.extensions.chain import GROWTH, SLACK, Chain, ChainDecoder, ChainEncoder, Link
 from wsproxy.extensions.header import format_extension, parse_extensions
-from wsproxy.extensions.registry import AnyDefinition
+from wsproxy.extensions.negotiation import MOST_ITEM_BYTES, MOST_OFFERS
+from wsproxy.extensions.registry import AnyDefinition, problem_of
 
 _ENDS: tuple[End, End] = ("client", "server")
 _MOST = 1 << 24
@@ -60,8 +50,7 @@ class Subject:
     def agreement(self) -> tuple[Agreed, Agreed]:
         """What our client's role and our server's role make of a handshake with each other."""
         client, server = self.make(), self.make()
-        offered = list(client.offer())
-        assert offered, "it offers nothing"
+        offered = _offers(client)
         accepted = server.accept(offered)
         assert accepted is not None, f"our server declines what our client offers: {offered}"
         return client.confirm(offered, accepted[1]), accepted[0]
@@ -86,20 +75,20 @@ _numbers = st.sampled_from(["0", "1", "7", "9", "13", "255", "256", "-1", "09", 
 
 
 def check_definition(subject: Subject) -> None:
-    """Its name is a token, its bits are reserved bits, its items are its own."""
-    definition = subject.definition
-    assert parse_extensions([definition.name.encode()]) == (ExtensionItem(definition.name),)
-    assert definition.rsv & ~(RSV1 | RSV2 | RSV3) == 0, f"it claims {definition.rsv:#x}"
-    assert FAULT not in definition.events
-    for item in subject.make().offer():
-        assert item.name == definition.name
-        assert parse_extensions([format_extension(item)]) == (item,), f"{item} cannot stand in a header"
+    """It can be registered, and its items are its own and fit into a header."""
+    problem = problem_of(subject.definition)
+    assert problem is None, problem
+    for item in _offers(subject.make()):
+        assert item.name == subject.definition.name
+        written = format_extension(item)
+        assert parse_extensions([written]) == (item,), f"{item} cannot stand in a header"
+        assert len(written) <= MOST_ITEM_BYTES, f"an item of {len(written)} bytes"
 
 
 def check_handshake(subject: Subject) -> None:
     """Its two roles agree with each other, and offering is repeatable."""
     extension = subject.make()
-    assert list(extension.offer()) == list(extension.offer())
+    assert _offers(extension) == _offers(extension)
     for agreed in subject.agreement():
         assert agreed.label.partition(";")[0] == subject.definition.name, f"the label is {agreed.label!r}"
 
@@ -127,7 +116,7 @@ def check_any_offer(subject: Subject) -> None:
 def check_any_answer(subject: Subject) -> None:
     """Whatever an upstream answers is legal or NegotiationError."""
     extension = subject.make()
-    offered = list(extension.offer())
+    offered = _offers(extension)
 
     @given(_items(subject))
     @_careful
@@ -207,10 +196,18 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+def _offers(extension: Extension) -> list[ExtensionItem]:
+    """What it offers, if that comes to an end."""
+    items = list(islice(extension.offer(), MOST_OFFERS + 1))
+    assert items, "it offers nothing"
+    assert len(items) <= MOST_OFFERS, f"it offers more than {MOST_OFFERS} items"
+    return items
+
+
 def _items(subject: Subject) -> st.SearchStrategy[ExtensionItem]:
     """Items of its name: those that it makes itself, bent in every way, and others."""
     extension = subject.make()
-    offered = list(extension.offer())
+    offered = _offers(extension)
     accepted = extension.accept(offered)
     known = [*offered, *([accepted[1]] if accepted is not None else [])]
     names = sorted({name for item in known for name, _ in item.parameters}) or ["by"]

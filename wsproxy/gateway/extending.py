@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wsproxy.errors import BadUsage, Side
 from wsproxy.extensions.base import RSV1, Events
+from wsproxy.extensions.guard import text_of
 from wsproxy.extensions.negotiation import Candidate, Deflate
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
 from wsproxy.extensions.registry import ExtensionUnavailable, find
@@ -90,5 +91,7 @@ def _candidate(route: Route, side: Side, named: NamedExtension, book: EventBook)
         return Candidate(named.name, definition.rsv, definition.build(named.settings, events), events)
     except ExtensionUnavailable as error:
         raise BadUsage([f"{where}: {error}"]) from error
-    except Exception as error:
-        raise BadUsage([f"{where}: {type(error).__name__}: {error}"]) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise BadUsage([f"{where}: {type(error).__name__}: {text_of(error)}"]) from error

@@ -17,8 +17,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsproxy.errors import BadUsage
 from wsproxy.extensions.base import Events
+from wsproxy.extensions.guard import text_of
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
-from wsproxy.extensions.registry import ExtensionUnavailable, find, names
+from wsproxy.extensions.registry import AnyDefinition, ExtensionUnavailable, find, names
 from wsproxy.settings.about import default_of
 from wsproxy.settings.checks import cross_check
 from wsproxy.settings.problems import Problems, did_you_mean, join, show
@@ -206,14 +207,25 @@ class _Reader:
             known = names()
             self._problems.add(where, f"{error}{'' if name in known else did_you_mean(name, known)}")
             return none
-        settings = self.table(definition.settings, own, path, None)
+        return NamedExtension(name, self._extension_settings(definition, own, path))
+
+    def _extension_settings(self, definition: AnyDefinition, own: Document, path: str) -> object:
+        """The settings of one extension, which are an object of its own class and may refuse anything."""
+        known = len(self._problems.found)
         try:
-            # Made once to see whether it can be.
-            definition.build(settings, Events(definition.events))
-        except Exception as error:  # noqa: BLE001 — a problem of the file, or of a package that is not ours
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            self._problems.add(path, f"{name}: {kind}{error}")
-        return NamedExtension(name, settings)
+            settings = self.table(definition.settings, own, path, None)
+            if len(self._problems.found) == known:
+                # Made once to see whether it can be.
+                definition.build(settings, Events(definition.events))
+            return settings
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 — a problem of the file, or of a package that is not ours
+            # What stands in for a value that was refused need not please it.
+            if len(self._problems.found) == known:
+                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                self._problems.add(path, f"{definition.name}: {kind}{text_of(error)}")
+            return None
 
     def _from_shorthand(self, cls: type, key: str, raw: Any, path: str) -> Any:
         rules = next(item.metadata for item in fields(cls) if item.name == key)

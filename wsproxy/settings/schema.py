@@ -5,13 +5,13 @@ Invariant: what the loader accepts, the schema accepts. Not the other way round:
 grammar of its own, to judge is left to the loader.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
-from wsproxy.extensions.registry import definitions
+from wsproxy.extensions.registry import AnyDefinition
 from wsproxy.settings.about import default_of
 from wsproxy.settings.tree import NamedExtension, Settings
 
@@ -20,12 +20,14 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 """A string with ``${NAME}`` in it: what it will be is known only to the loader."""
 
 
-def schema() -> dict[str, Any]:
-    """The schema of the whole file."""
+def schema(extensions: Sequence[AnyDefinition]) -> dict[str, Any]:
+    """The schema of the whole file; ``extensions``: those that it may name."""
+    tables = [_extension(DEFLATE, None), *(_extension(each.name, each.settings) for each in extensions)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "wsproxy configuration",
         **_table(Settings),
+        "$defs": {"extension": {"anyOf": tables}},
     }
 
 
@@ -61,7 +63,7 @@ def _member(hint: Any, item: Field[Any], default: object) -> dict[str, Any]:
 def _type(hint: Any, rules: Mapping[str, Any], default: object) -> dict[str, Any]:
     origin = get_origin(hint)
     if hint is NamedExtension:
-        return {"anyOf": [_extension(DEFLATE, None), *(_extension(each.name, each.settings) for each in definitions())]}
+        return {"$ref": "#/$defs/extension"}
     if isinstance(hint, type) and is_dataclass(hint):
         if "shorthand" in rules:
             return {"anyOf": [{"type": "string"}, _table(hint)]}
