@@ -6,11 +6,14 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from wsproxy.extensions import base, chain, testing
+from wsproxy.extensions import base, chain, negotiation, testing
 from wsproxy.extensions.bzip2 import Bzip2Settings
+from wsproxy.protocol.flow import READS_A_TURN
+from wsproxy.service.supervisor import SILENT_SECONDS
 from wsproxy.settings.load import parse_toml
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "tests" / "extensions" / "example"
 PAGE = (ROOT / "docs" / "extensions.md").read_text()
 
 
@@ -43,6 +46,10 @@ def test_its_numbers() -> None:
     rows = [row[0] for row in table("## What happens when it is wrong")]
     assert f"makes more than {chain.GROWTH} bytes of one, beyond {chain.SLACK // 1024} KiB a message" in rows
     assert f"says {chain.IDLE_READS} times in a row that there is more, and gives nothing" in rows
+    offers = f"over {negotiation.MOST_ITEM_BYTES} bytes, or more than {negotiation.MOST_OFFERS}"
+    assert f"raises from `offer` or `accept`, or gives items that are not its own, {offers}" in rows
+    assert f"{READS_A_TURN} calls in one turn" in PAGE
+    assert f"After {SILENT_SECONDS:g} s the supervisor" in PAGE
 
 
 def test_the_contract_is_a_page() -> None:
@@ -57,9 +64,17 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_its_toml_is_toml() -> None:
-    assert len(blocks("toml")) == 2
     for block in blocks("toml"):
         assert parse_toml(block)
+
+
+def test_the_example_stands_there_line_by_line() -> None:
+    """Whoever copies the guide has the package that the tests install."""
+    assert (EXAMPLE / "pyproject.toml").read_text() in blocks("toml")
+    source = (EXAMPLE / "wsproxy_rot.py").read_text()
+    _, code = source.split('"""\n', 1)
+    shown = "".join(block for block in blocks("python") if "CHECKS" not in block)
+    assert [line for line in shown.splitlines() if line] == [line for line in code.splitlines() if line]
 
 
 def test_its_test_runs_as_it_is_written(tmp_path: Path) -> None:
@@ -77,7 +92,7 @@ def test_its_test_runs_as_it_is_written(tmp_path: Path) -> None:
         "-c",
         "/dev/null",
     ]
-    paths = f"{ROOT}:{ROOT / 'tests' / 'extensions' / 'example'}"
+    paths = f"{ROOT}:{EXAMPLE}"
     done = subprocess.run(
         [*command, str(tmp_path)],
         capture_output=True,
