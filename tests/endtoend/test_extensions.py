@@ -177,6 +177,20 @@ def test_the_schema_says_what_it_has_to_leave_out(installed: Path, tmp_path: Pat
     ]
 
 
+def test_a_package_whose_entry_points_are_none_is_a_problem_and_no_traceback(tmp_path: Path) -> None:
+    """Whichever package that is: Python reads the lists of all of them."""
+    registered(tmp_path / "site", "this line is no pair")
+    file = tmp_path / "some.toml"
+    file.write_text(route("rot", "ws://127.0.0.1:9", 'extensions.client = [{ name = "x-rot" }]'))
+    done = command(tmp_path / "site", "check", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "client[0].name: the entry points of what is installed cannot be read: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = command(tmp_path / "site", "schema")
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)
+    assert "permessage-bzip2" in done.stdout
+
+
 @pytest.mark.parametrize("lines", ["", "limits.max_expansion = 1000000"], ids=["by expansion", "by size"])
 @pytest.mark.parametrize(
     "agreed", ["permessage-bzip2", "permessage-bzip2, x-rot; by=7", "x-rot; by=7, permessage-bzip2"]

@@ -49,7 +49,7 @@ NO_EVENTS = Definition("x-no-events", RSV2, Shift, refuses_thirteen, None)  # ty
 
 def a_setting(hint: object, facts: dict[str, object]) -> Definition[object]:
     """A definition whose settings have one of that type, described by these facts."""
-    settings = make_dataclass("Settings", [("by", hint, field(default=None, metadata={"doc": "It.", **facts}))])
+    settings = make_dataclass("Settings", [("by", hint, field(metadata={"doc": "It.", **facts}))])
     return Definition("x-setting", RSV2, settings, refuses_thirteen)  # type: ignore[arg-type]
 
 
@@ -221,6 +221,13 @@ def test_what_a_value_was_refused_for_is_told_once() -> None:
 def test_what_settings_may_be(hint: object, facts: dict[str, object], told: str | None) -> None:
     found = registry.problem_of(a_setting(hint, facts))
     assert found is None if told is None else told in (found or "")
+
+
+@pytest.mark.parametrize("default", [None, b"x", 1j])
+def test_what_a_default_may_be(default: object) -> None:
+    settings = make_dataclass("Settings", [("by", int, field(default=default, metadata=about("It.")))])
+    told = registry.problem_of(Definition("x-setting", RSV2, settings, refuses_thirteen))  # type: ignore[arg-type]
+    assert told == f"the default of its setting by is {type(default).__name__}"
 
 
 def test_every_type_that_settings_may_have_is_read() -> None:

@@ -6,7 +6,7 @@ Invariants: of the packages that are installed, only what a configuration names 
 """
 
 import re
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from types import UnionType
@@ -45,15 +45,26 @@ class ExtensionUnavailable(WsproxyError):
     """There is no such extension, or it cannot be used; the text is for whoever wrote its name."""
 
 
+class UnknownExtension(ExtensionUnavailable):
+    """Neither built in nor installed: perhaps another name was meant."""
+
+
 _BUILT_IN = {"permessage-bzip2": "wsproxy.extensions.bzip2"}
 """Modules by the extension's name, imported when it is asked for: some Pythons are built without bz2."""
 
 
 def installed() -> list["EntryPoint"]:
-    """Every entry point of the group. Looking is 20 ms and a megabyte, which who names no extension is spared."""
+    """Every entry point of the group. Looking is 20 ms and a megabyte, which who names no extension is spared.
+
+    :raises ExtensionUnavailable: a package's list of them is none, whichever package that is.
+    """
     from importlib.metadata import entry_points
 
-    return list(entry_points(group=GROUP))
+    try:
+        return list(entry_points(group=GROUP))
+    except Exception as error:
+        told = f"{type(error).__name__}: {text_of(error)}"
+        raise ExtensionUnavailable(f"the entry points of what is installed cannot be read: {told}") from error
 
 
 def names() -> list[str]:
@@ -65,8 +76,16 @@ def survey() -> tuple[list[AnyDefinition], list[str]]:
     """All that can be used, installed packages included, and why others cannot. Imports them all: it is for tools."""
     ours = {permessage_deflate.NAME, *_BUILT_IN}
     usable: list[AnyDefinition] = []
-    unusable = [f"{each.value} is not looked at: {each.name} is built in" for each in installed() if each.name in ours]
-    for name in names():
+    unusable: list[str] = []
+    known = sorted(ours)
+    try:
+        unusable += [
+            f"{each.value} is not looked at: {each.name} is built in" for each in installed() if each.name in ours
+        ]
+        known = names()
+    except ExtensionUnavailable as error:
+        unusable.append(str(error))
+    for name in known:
         if name != permessage_deflate.NAME:
             try:
                 usable.append(find(name))
@@ -88,7 +107,7 @@ def find(name: str) -> AnyDefinition:
             raise ExtensionUnavailable(f"{name} cannot be used with this Python: {error}") from error
     found = [each for each in installed() if each.name == name]
     if not found:
-        raise ExtensionUnavailable(f"there is no extension {name!r}")
+        raise UnknownExtension(f"there is no extension {name!r}")
     if len(found) > 1:
         raise ExtensionUnavailable(f"{len(found)} installed packages have an extension {name!r}")
     return _checked(name, _load(found[0]))
@@ -145,6 +164,8 @@ def _problem_of_field(item: "Field[object]", hint: object) -> str | None:
         return "each of its settings needs metadata made by about(), and none can be called name"
     if ("minimum" in facts) != ("maximum" in facts) or ("pattern" in facts) != ("hint" in facts):
         return f"of its setting {item.name}, minimum goes with maximum, and pattern with hint"
+    if item.default is not MISSING and not isinstance(item.default, bool | int | float | str | tuple):
+        return f"the default of its setting {item.name} is {type(item.default).__name__}"
     if not _is_readable(hint):
         return f"its setting {item.name} is none of bool, int, float, str, Literal of words, and tuples of these"
     return None

@@ -142,7 +142,8 @@ def check_conversations(subject: Subject) -> None:
     @_careful
     def converse(sender: End, messages: list[tuple[int, bytes, tuple[int, ...]]], step: int) -> None:
         out, back = (client, server) if sender == "client" else (server, client)
-        _converse(subject, out, back, sender, messages, step)
+        # The last one twice: what is kept between messages shows where they are alike.
+        _converse(subject, out, back, sender, [*messages, *messages[-1:]], step)
 
     converse()
 

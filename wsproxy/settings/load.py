@@ -19,7 +19,7 @@ from wsproxy.errors import BadUsage
 from wsproxy.extensions.base import Events
 from wsproxy.extensions.guard import text_of
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
-from wsproxy.extensions.registry import AnyDefinition, ExtensionUnavailable, find, names
+from wsproxy.extensions.registry import AnyDefinition, ExtensionUnavailable, UnknownExtension, find, names
 from wsproxy.settings.about import default_of
 from wsproxy.settings.checks import cross_check
 from wsproxy.settings.problems import Problems, did_you_mean, join, show
@@ -204,8 +204,8 @@ class _Reader:
         try:
             definition = find(name)
         except ExtensionUnavailable as error:
-            known = names()
-            self._problems.add(where, f"{error}{'' if name in known else did_you_mean(name, known)}")
+            guess = did_you_mean(name, names()) if isinstance(error, UnknownExtension) else ""
+            self._problems.add(where, f"{error}{guess}")
             return none
         return NamedExtension(name, self._extension_settings(definition, own, path))
 
