@@ -256,6 +256,25 @@ def test_forwarded_headers_of_strangers_are_replaced(start_proxy: StartProxy, pl
     assert " client=10.1.1.1 " in closed_line(proxy)
 
 
+def test_a_proxy_in_front_may_tell_in_either_way(start_proxy: StartProxy, plain_upstream: peers.Upstream) -> None:
+    """An upstream that reads the other of the two fields sees the client all the same."""
+    proxy = start_proxy(TRUSTING, route("feed", plain_upstream.url))
+    host = f"{proxy.address[0]}:{proxy.address[1]}"
+    ours = f'for={TRUSTED};host="{host}";proto=http'
+    talk(ask(proxy, arriving(proxy.address), X_Forwarded_For="203.0.113.7, 2001:db8::7", X_Forwarded_Proto="https"))
+    told = last_request(plain_upstream)
+    assert told["x-forwarded-for"] == f"203.0.113.7, 2001:db8::7, {TRUSTED}"
+    assert told["forwarded"] == f'for=203.0.113.7, for="[2001:db8::7]";proto=https, {ours}'
+    talk(ask(proxy, arriving(proxy.address), Forwarded='for="[2001:db8::7]:80";proto=https;host=out.example'))
+    told = last_request(plain_upstream)
+    assert told["x-forwarded-for"] == f"2001:db8::7, {TRUSTED}"
+    assert (told["x-forwarded-proto"], told["x-forwarded-host"]) == ("https", "out.example")
+    assert told["forwarded"] == f'for="[2001:db8::7]:80";proto=https;host=out.example, {ours}'
+    # What a client wrote and a proxy that only adds to X-Forwarded-For let pass.
+    talk(ask(proxy, arriving(proxy.address), Forwarded="for=10.9.9.9;proto=https", X_Forwarded_For="203.0.113.7"))
+    assert last_request(plain_upstream)["forwarded"] == f"for=203.0.113.7, {ours}"
+
+
 def test_plain_http_is_introduced_and_changed_too(start_proxy: StartProxy) -> None:
     with web_upstream() as upstream:
         proxy = start_proxy(

@@ -85,7 +85,7 @@ def test_what_a_trusted_proxy_says_is_added_to() -> None:
             (b"X-Forwarded-Port", b"443"),
             (b"X_Forwarded_For", b"from the client"),
             (b"X-Real-IP", b"203.0.113.9"),
-            (b"Forwarded", b'for=203.0.113.9;proto=https, for="[2a00::1]"'),
+            (b"Forwarded", b"for=203.0.113.9;proto=https, for=198.51.100.1"),
             (b"X-Client-Cert-Subject", b"CN=root"),
         ],
     )
@@ -96,9 +96,81 @@ def test_what_a_trusted_proxy_says_is_added_to() -> None:
         b"x-forwarded-port": [b"443"],
         b"x-real-ip": [b"203.0.113.9"],
         b"forwarded": [
-            b'for=203.0.113.9;proto=https, for="[2a00::1]", for=10.1.2.3;host="feed.example.com:8443";proto=http'
+            b'for=203.0.113.9;proto=https, for=198.51.100.1, for=10.1.2.3;host="feed.example.com:8443";proto=http'
         ],
     }
+
+
+CLIENT_AND_PROXY = b"203.0.113.9, 198.51.100.1"
+OURS = b'for=10.1.2.3;host="feed.example.com:8443";proto=http'
+WAYS: list[tuple[str, Pairs, bytes, bytes, bytes, bytes]] = [
+    (
+        "X-Forwarded-For alone",
+        [(b"X-Forwarded-For", CLIENT_AND_PROXY)],
+        CLIENT_AND_PROXY,
+        b"for=203.0.113.9, for=198.51.100.1",
+        b"http",
+        HOST,
+    ),
+    (
+        "with what else is usual",
+        [
+            (b"X-Forwarded-For", b"unknown, 2A00::1"),
+            (b"X-Forwarded-Proto", b"http, https"),
+            (b"X-Forwarded-Host", b"outside.example:443"),
+        ],
+        b"unknown, 2A00::1",
+        b'for=unknown, for="[2a00::1]";host="outside.example:443";proto=https',
+        b"http, https",
+        b"outside.example:443",
+    ),
+    (
+        "Forwarded that the client wrote and the proxy let pass",
+        [(b"Forwarded", b"for=10.0.0.1;proto=https"), (b"X-Forwarded-For", b"203.0.113.9")],
+        b"203.0.113.9",
+        b"for=203.0.113.9",
+        b"http",
+        HOST,
+    ),
+    (
+        "both, and of the same way",
+        [(b"Forwarded", b'for="203.0.113.9:80";by=_x;proto=https'), (b"X-Forwarded-For", b"203.0.113.9")],
+        b"203.0.113.9",
+        b'for="203.0.113.9:80";by=_x;proto=https',
+        b"http",
+        HOST,
+    ),
+    (
+        "Forwarded alone",
+        [(b"Forwarded", b'for=_hidden, For="[2a00::1]:80";proto=https;host="a.example"')],
+        b"unknown, 2a00::1",
+        b'for=_hidden, For="[2a00::1]:80";proto=https;host="a.example"',
+        b"https",
+        b"a.example",
+    ),
+    ("an empty one", [(b"X-Forwarded-For", b"")], b"", b"", b"http", HOST),
+    (
+        "half a quotation",
+        [(b"Forwarded", b'for=203.0.113.9;host="a')],
+        b"203.0.113.9, unknown",
+        b"for=203.0.113.9, for=unknown",
+        b"http",
+        HOST,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "headers, listed, forwarded, proto, host", [row[1:] for row in WAYS], ids=[row[0] for row in WAYS]
+)
+def test_both_ways_of_telling_tell_the_same(
+    headers: Pairs, listed: bytes, forwarded: bytes, proto: bytes, host: bytes
+) -> None:
+    found = told(TRUSTED, headers)
+    assert found[b"x-forwarded-for"] == [b", ".join(filter(None, (listed, b"10.1.2.3")))]
+    assert found[b"x-forwarded-proto"] == [proto]
+    assert found[b"x-forwarded-host"] == [host]
+    assert found[b"forwarded"] == [b", ".join(filter(None, (forwarded, OURS)))]
 
 
 REQUESTERS: list[tuple[str, Place, Pairs, str]] = [
@@ -208,3 +280,29 @@ def test_any_value_of_a_trusted_proxy_gives_an_address(names: list[bytes], value
             return headers
 
     assert introduction(TRUSTED).requester(Raw()).address
+
+
+WORDS = st.sampled_from(
+    [
+        b"203.0.113.9",
+        b"unknown",
+        b"for=203.0.113.9",
+        b'for="[2a00::1]:80"',
+        b";",
+        b",",
+        b'"',
+        b"\\",
+        b"proto=https",
+        b"\xe9",
+    ]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"X-Forwarded-For", b"Forwarded"]), st.lists(WORDS).map(b"".join))))
+def test_whatever_a_trusted_proxy_says_an_upstream_is_told_of_one_way(headers: Pairs) -> None:
+    found = introduction(TRUSTED).introduce(HOST, headers)
+    chains = {
+        introduction(TRUSTED).requester(request([field for field in found if field[0] == name]).headers).address
+        for name in (b"X-Forwarded-For", b"Forwarded")
+    }
+    assert chains == {introduction(TRUSTED).requester(request(headers).headers).address}

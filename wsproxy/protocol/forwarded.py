@@ -5,6 +5,7 @@ changes to the header. Sans-I/O. Must never decide who is trusted: that is confi
 Invariants
 * What a client that is not trusted says about itself never crosses, in no spelling that an upstream could read alike.
 * The address of a client is the rightmost one that no trusted proxy has: what stands left of it is hearsay.
+* X-Forwarded-For and Forwarded tell an upstream of the same way, whichever of them it reads.
 * X-Client-Cert-* says only what this proxy verified itself.
 """
 
@@ -29,14 +30,16 @@ _Pairs = Iterable[tuple[bytes, bytes]]
 
 _X_FORWARDED = b"x-forwarded-"
 _CERTIFICATE = b"x-client-cert-"
-_FORWARDED = frozenset({b"forwarded", b"x-real-ip"})
+_FORWARDED = b"forwarded"
+_REPLACED = frozenset({_FORWARDED, b"x-real-ip"})
 _FIRST_LETTERS = b"xXfF"
 """Of all names that are looked at here."""
 _FOR = b"x-forwarded-for"
 _HOST = b"x-forwarded-host"
 _PROTO = b"x-forwarded-proto"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FOR_PARAMETER = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)\s*(?=;|$)', re.IGNORECASE)
+_PARAMETER = re.compile(r"""(?:^|;)\s*([\w-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)\s*(?=;|$)""")
+_PAIR = re.compile(r"\\(.)")
 _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _NODE = re.compile(r"\[(?P<six>[^\]]+)\](?::\w+)?|(?P<four>[0-9.]+)(?::\w+)?")
 
@@ -164,10 +167,10 @@ class Introduction:
                 continue
             # CGI and WSGI read both spellings as one (RFC 3875 §4.1.18); no proxy writes the second one.
             name = raw.lower().replace(b"_", b"-")
-            if name.startswith(_X_FORWARDED) or name in _FORWARDED:
+            if name.startswith(_X_FORWARDED) or name in _REPLACED:
                 if not self.trusted or b"_" in raw:
                     continue
-                if name in (_FOR, _HOST, _PROTO, b"forwarded"):
+                if name in (_FOR, _HOST, _PROTO, _FORWARDED):
                     told.setdefault(name, []).append(value)
                     continue
             elif name.startswith(_CERTIFICATE):
@@ -179,10 +182,10 @@ class Introduction:
 
     def _told(self, host: bytes, told: Mapping[bytes, list[bytes]]) -> HeaderList:
         node = self._node
+        if told:
+            told = _both_ways(told)
         chain = [*told.get(_FOR, ()), *([node] if node else [])]
-        element = b"for=" + _quoted(b"[%b]" % node if b":" in node else node or b"unknown")
-        element += b";host=" + _quoted(host) if host else b""
-        elements = [*told.get(b"forwarded", ()), element + b";proto=" + self._scheme]
+        elements = [*told.get(_FORWARDED, ()), _element(node, host, self._scheme)]
         added: HeaderList = [(b"X-Forwarded-For", b", ".join(chain))] if chain else []
         added.append((b"X-Forwarded-Proto", told.get(_PROTO, [self._scheme])[-1]))
         if host or _HOST in told:
@@ -241,27 +244,75 @@ def _chain(headers: Headers) -> list[str | None]:
     X-Forwarded-For goes before Forwarded: a proxy that adds one of them usually adds that one, and lets the other pass.
     """
     listed = _all(headers, _FOR)
-    if listed:
-        return [_node(element.strip()) for element in listed.split(",")]
-    return [_forwarded_for(element) for element in _ELEMENT.findall(_all(headers, b"forwarded"))]
+    return _nodes(listed) if listed else [_for(each) for each in _ELEMENT.findall(_all(headers, _FORWARDED))]
+
+
+def _both_ways(told: Mapping[bytes, list[bytes]]) -> Mapping[bytes, list[bytes]]:
+    """What a trusted proxy told in one of the two ways, told in the other one as well.
+
+    Where they differ, X-Forwarded-For holds (`_chain`). Its last element is about the same connection as
+    X-Forwarded-Proto and -Host, and as the parameters of the last element of Forwarded.
+    """
+    listed, forwarded = _joined(told.get(_FOR, ())), _joined(told.get(_FORWARDED, ()))
+    elements = _ELEMENT.findall(forwarded)
+    said = [_for(each) for each in elements]
+    chain = _nodes(listed) if listed else said
+    nodes = [b"unknown" if each is None else each.encode("ascii") for each in chain]
+    both = dict(told)
+    if not listed:
+        both[_FOR] = nodes
+        last = _parameters(elements[-1]) if elements else {}
+        for name, parameter in ((_HOST, "host"), (_PROTO, "proto")):
+            if name not in told and last.get(parameter):
+                both[name] = [last[parameter].encode("latin-1")]
+    # A quotation mark without its other half would swallow what is added behind it.
+    if chain != said or ",".join(elements) != forwarded:
+        host, proto = (b",".join(both.get(name, ())).rpartition(b",")[2].strip() for name in (_HOST, _PROTO))
+        both[_FORWARDED] = [*map(_element, nodes[:-1]), *(_element(each, host, proto) for each in nodes[-1:])]
+    return both
+
+
+def _element(node: bytes, host: bytes = b"", proto: bytes = b"") -> bytes:
+    """One element of Forwarded (RFC 7239 §4); no ``node``: nobody knows."""
+    element = b"for=" + _quoted(b"[%b]" % node if b":" in node else node or b"unknown")
+    element += b";host=" + _quoted(host) if host else b""
+    return element + (b";proto=" + _quoted(proto) if proto else b"")
 
 
 def _all(headers: _Pairs, name: bytes) -> str:
-    return b",".join(value for found, value in headers if found == name).decode("latin-1")
+    return _joined([value for found, value in headers if found == name])
 
 
-def _forwarded_for(element: str) -> str | None:
-    found = _FOR_PARAMETER.search(element)
-    return None if found is None else _node(found[1].strip('"'))
+def _joined(values: Sequence[bytes]) -> str:
+    return b",".join(values).decode("latin-1")
+
+
+def _nodes(listed: str) -> list[str | None]:
+    """The addresses in X-Forwarded-For."""
+    return [_node(each.strip()) for each in listed.split(",")]
+
+
+def _parameters(element: str) -> dict[str, str]:
+    """The parameters of an element of Forwarded, names in lower case; of several with one name the first."""
+    return {
+        name.lower(): _PAIR.sub(r"\1", value[1:-1]) if value.startswith('"') else value
+        for name, value in reversed(_PARAMETER.findall(element))
+    }
+
+
+def _for(element: str) -> str | None:
+    return _node(_parameters(element).get("for", ""))
 
 
 def _node(text: str) -> str | None:
     """The IP literal of a node (RFC 7239 §6), or of an element of X-Forwarded-For, with or without a port."""
     found = _NODE.fullmatch(text)
     try:
-        return str(_parse((found["six"] or found["four"]) if found else text))
+        address = _parse((found["six"] or found["four"]) if found else text)
     except ValueError:
         return None
+    # An interface of another machine means nothing here.
+    return str(address).partition("%")[0]
 
 
 def _quoted(value: bytes) -> bytes:
