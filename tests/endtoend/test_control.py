@@ -2,9 +2,11 @@
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from tests.endtoend import peers
-from tests.endtoend.proxy import BASE, Proxy, configured, environment, route, wait_for
+from tests.endtoend.proxy import BASE, Proxy, configured, environment, route, started, wait_for
 from tests.endtoend.wire import BINARY, Frame, RawUpstream, tunnel
 
 Ctl = Callable[..., subprocess.CompletedProcess[str]]
@@ -130,8 +132,56 @@ def test_drain_an_endpoint_and_let_it_serve_again(proxy: Proxy, ctl: Ctl, plain_
             with peers.client(proxy.url("/echo")) as newcomer:
                 newcomer.send("as before")
                 assert newcomer.recv() == "as before"
-    nowhere = ctl("drain-endpoint", "ws://nowhere:1")
-    assert (nowhere.returncode, nowhere.stderr) == (1, "wsproxy: no upstream has the endpoint ws://nowhere:1\n")
+
+
+@pytest.mark.parametrize("command", ["close-endpoint", "drain-endpoint", "undrain-endpoint"])
+def test_an_endpoint_that_nobody_has_is_told(
+    proxy: Proxy, ctl: Ctl, plain_upstream: peers.Upstream, command: str
+) -> None:
+    nowhere = ctl(command, "ws://nowhere:1")
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert nowhere.stderr == "wsproxy: no upstream has the endpoint ws://nowhere:1\n"
+    near = ctl(command, plain_upstream.url + "/")
+    assert near.stderr.endswith(f"(did you mean '{plain_upstream.url}'?)\n")
+    assert proxy.is_ready()
+
+
+def test_an_endpoint_that_is_there_and_has_no_tunnel(proxy: Proxy, ctl: Ctl, plain_upstream: peers.Upstream) -> None:
+    assert proxy.is_ready()
+    assert ctl("close-endpoint", plain_upstream.url).stdout == "closing 0\n"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_refused_drains_nothing(
+    control: Path, ctl: Ctl, plain_upstream: peers.Upstream, tmp_path: Path, workers: int
+) -> None:
+    """Neither now nor later, when a reload brings the endpoint that was not there yet."""
+    path = tmp_path / "proxy.toml"
+    path.write_text(base(control, workers) + route("other", plain_upstream.url + "/other"))
+    with started([str(path)]) as proxy:
+        assert ctl("drain-endpoint", plain_upstream.url).returncode == 1
+        assert ctl("drain-endpoint", plain_upstream.url + "/other", "--code", "1005").returncode == 1
+        path.write_text(path.read_text() + route("echo", plain_upstream.url))
+        proxy.signal(signal.SIGHUP)
+        wait_for("the reload", lambda: proxy.metric("wsproxy_config_reloads_total", result="success") == 1)
+        for place in ("/echo", "/other") * 3:
+            with peers.client(proxy.url(place)) as client:
+                client.send("served")
+                assert client.recv() == "served"
+
+
+@pytest.mark.parametrize("command", ["close-endpoint", "drain-endpoint"])
+def test_tunnels_of_an_endpoint_that_a_reload_took_away(
+    control: Path, ctl: Ctl, plain_upstream: peers.Upstream, tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "proxy.toml"
+    path.write_text(base(control) + route("echo", plain_upstream.url))
+    with started([str(path)]) as proxy, peers.client(proxy.url("/echo")) as client:
+        path.write_text(base(control) + route("other", plain_upstream.url + "/other"))
+        proxy.signal(signal.SIGHUP)
+        wait_for("the reload", lambda: proxy.metric("wsproxy_config_reloads_total", result="success") == 1)
+        assert ctl(command, plain_upstream.url).stdout == "closing 1\n"
+        assert code_of(client) == 1001
 
 
 def test_draining_an_endpoint_is_spread(control: Path, ctl: Ctl, plain_upstream: peers.Upstream) -> None:
@@ -191,6 +241,26 @@ def test_what_cannot_be_done_is_one_line(proxy: Proxy, ctl: Ctl, control: Path, 
     config.write_text(BASE + route("echo", "ws://127.0.0.1:9"))
     unset = ctl("list", where=("--config", str(config)))
     assert (unset.returncode, unset.stderr) == (2, f"wsproxy: {config}: control.socket: is not set\n")
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\n", b"[]\n", b"\xff\n", b"no end"])
+def test_somebody_elses_socket_is_one_line(ctl: Ctl, control: Path, answer: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(control))
+        other.listen()
+
+        def serve() -> None:
+            sock, _ = other.accept()
+            with sock:
+                sock.recv(1000)
+                sock.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        told = ctl("list")
+        thread.join()
+    assert (told.returncode, told.stdout, len(told.stderr.splitlines())) == (1, "", 1), told
+    assert told.stderr.startswith(f"wsproxy: {control}: ")
 
 
 def ask(control: Path, data: bytes) -> list[dict[str, object]]:

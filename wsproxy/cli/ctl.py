@@ -59,8 +59,7 @@ def run_ctl(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         value = getattr(arguments, name, None)
         if value is not None:
             request[name] = value
-    line = _ask(_socket(arguments, environ), json.dumps(request).encode())
-    answer = json.loads(line)
+    line, answer = _ask(_socket(arguments, environ), request)
     if "error" in answer:
         raise CannotStart(answer["error"])
     print(line.decode() if arguments.json else _shown(answer))
@@ -82,13 +81,20 @@ def _socket(arguments: argparse.Namespace, environ: Mapping[str, str]) -> str:
     return path
 
 
-def _ask(path: str, line: bytes) -> bytes:
+def _ask(path: str, request: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """The answer as it came, and what it says."""
     from wsproxy.network.line import ask
 
     try:
-        return ask(path, line)
+        line = ask(path, json.dumps(request).encode())
+        answer = json.loads(line)
     except OSError as error:
         raise CannotStart(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CannotStart(f"{path}: whoever answers there is no wsproxy") from error
+    if not isinstance(answer, dict):
+        raise CannotStart(f"{path}: whoever answers there is no wsproxy")
+    return line, answer
 
 
 def _shown(answer: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import trio
 from wsproxy.errors import ConnectionLost
 from wsproxy.network.transport import Transport
 from wsproxy.service.orders import Answer, CloseTunnels, DrainEndpoint, ListTunnels, Order
+from wsproxy.settings.problems import did_you_mean
 from wsproxy.settings.process import parse_close_code
 from wsproxy.settings.tree import Settings
 
@@ -99,15 +100,20 @@ class Control:
                 lists = [each for each in await self._crew.ask(ListTunnels()) if isinstance(each, list)]
                 return {"tunnels": [tunnel for each in lists for tunnel in each]}
             case "close":
-                return await self._close(request, tunnel=_text(request, "tunnel"))
+                return await self._close(CloseTunnels(_text(request, "tunnel"), "", self._code(request), 0.0))
             case "close-endpoint":
-                return await self._close(request, endpoint=_text(request, "endpoint"))
+                return await self._close(CloseTunnels("", _text(request, "endpoint"), self._code(request), 0.0))
             case "drain-endpoint":
-                endpoint = _text(request, "endpoint")
-                await self._drain_endpoint(endpoint, draining=True)
-                return await self._close(request, endpoint, self._settings().shutdown.close_spread_seconds)
+                endpoint, spread = _text(request, "endpoint"), self._settings().shutdown.close_spread_seconds
+                order = CloseTunnels("", endpoint, self._code(request), spread)
+                if endpoint in self._endpoints():
+                    await self._crew.ask(DrainEndpoint(endpoint, draining=True))
+                return await self._close(order)
             case "undrain-endpoint":
-                await self._drain_endpoint(_text(request, "endpoint"), draining=False)
+                endpoint = _text(request, "endpoint")
+                if endpoint not in self._endpoints():
+                    raise self._no_endpoint(endpoint)
+                await self._crew.ask(DrainEndpoint(endpoint, draining=False))
                 return {}
             case "drain":
                 self._drain()
@@ -119,13 +125,14 @@ class Control:
             case _:
                 raise _Wrong(f"the command must be one of {', '.join(_COMMANDS)}")
 
-    async def _drain_endpoint(self, endpoint: str, *, draining: bool) -> None:
-        if not any(await self._crew.ask(DrainEndpoint(endpoint, draining))):
-            raise _Wrong(f"no upstream has the endpoint {endpoint}")
+    def _endpoints(self) -> list[str]:
+        """The URLs in the configuration in force."""
+        return [each.url for upstream in self._settings().upstreams.values() for each in upstream.endpoints]
 
-    async def _close(
-        self, request: Object, endpoint: str = "", spread_seconds: float = 0.0, *, tunnel: str = ""
-    ) -> Object:
+    def _no_endpoint(self, endpoint: str) -> _Wrong:
+        return _Wrong(f"no upstream has the endpoint {endpoint}{did_you_mean(endpoint, self._endpoints())}")
+
+    def _code(self, request: Object) -> int:
         code = request.get("code", self._settings().shutdown.close_code)
         if type(code) is not int:
             raise _Wrong("the code must be a whole number")
@@ -133,10 +140,16 @@ class Control:
             parse_close_code(code)
         except ValueError as error:
             raise _Wrong(str(error)) from error
-        counts = await self._crew.ask(CloseTunnels(tunnel, endpoint, code, spread_seconds))
+        return code
+
+    async def _close(self, order: CloseTunnels) -> Object:
+        counts = await self._crew.ask(order)
         closed = sum(count for count in counts if isinstance(count, int))
-        if tunnel and not closed:
-            raise _Wrong(f"no tunnel has the id {tunnel}")
+        if order.tunnel and not closed:
+            raise _Wrong(f"no tunnel has the id {order.tunnel}")
+        # One that a reload took away may have tunnels still.
+        if order.endpoint and not closed and order.endpoint not in self._endpoints():
+            raise self._no_endpoint(order.endpoint)
         return {"closing": closed}
 
 

@@ -43,7 +43,7 @@ class CloseTunnels:
 
 @dataclass(frozen=True, slots=True)
 class DrainEndpoint:
-    """Open no connection to an endpoint any more, or do so again; asks for whether an upstream has it."""
+    """Open no connection to an endpoint any more, or do so again; the answer says no more than that it is done."""
 
     endpoint: str
     draining: bool

@@ -59,13 +59,12 @@ class Proxy:
         self.generation.book.of(route, side, fault.extension).add(FAULT)
         log_extension_failed(route, side.label, fault, trace_id)
 
-    def drain_endpoint(self, url: str, draining: bool) -> bool:
-        """Open no connection to the endpoint any more, or do so again; False if no upstream has it."""
+    def drain_endpoint(self, url: str, draining: bool) -> None:
+        """Open no connection to the endpoint any more, or do so again."""
         if draining:
             self.generation.known.draining.add(url)
         else:
             self.generation.known.draining.discard(url)
-        return any(url == endpoint.url for pool in _pools(self.generation) for endpoint in pool.endpoints)
 
     def is_draining(self, endpoint: str) -> bool:
         """Tunnels to this endpoint's URL are being closed, by a drain of it or of everything."""

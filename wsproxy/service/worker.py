@@ -142,7 +142,8 @@ class Worker:
                 self._nursery.start_soon(self._close_for_sure, chosen, order.code, order.spread_seconds)
                 return len(chosen)
             case DrainEndpoint():
-                return proxy.drain_endpoint(order.endpoint, order.draining)
+                proxy.drain_endpoint(order.endpoint, order.draining)
+                return True
             case _:
                 assert_never(order)
 
