@@ -154,3 +154,17 @@ def test_check_and_schema_load_no_event_loop(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [("schema",), ("check", str(SIDECAR))], ids=["long", "short"])
+def test_a_reader_that_has_had_enough_is_no_error(command: tuple[str, ...]) -> None:
+    """As with `wsproxy ctl list | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wsproxy", *command], stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")

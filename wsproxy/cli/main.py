@@ -37,13 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
+        code = command(arguments)
+        print(end="", flush=True)
+        return code
     except BadUsage as error:
         _complain(error.problems)
         return 2
     except WsproxyError as error:
         _complain([str(error)])
         return 1
+    except BrokenPipeError:
+        # `wsproxy ctl list | head`: whoever reads has had enough, and the interpreter's own flush is not to complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         # Before anything served; `run` and `demo` take the signal themselves from then on.
         return 128 + signal.SIGINT
