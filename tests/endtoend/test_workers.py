@@ -112,10 +112,10 @@ def test_a_killed_worker_takes_only_its_own_tunnels_along(plain_upstream: peers.
             exchange(client, "before")
             sent += 1
         ports = [client.local_address[1] for client in clients]
-        doomed = set(ports) - _clients_of(control, worker="2")
+        doomed = set(ports) - clients_of(control, worker="2")
         assert 0 < len(doomed) < len(clients)
         assert received(proxy) == sent
-        victim = _pid_of_worker(proxy, 0)
+        victim = pid_of_worker(proxy, 0)
         with never_falling(proxy) as scrapes:
             os.kill(victim, signal.SIGKILL)
             for client, port in zip(clients, ports, strict=True):
@@ -140,7 +140,7 @@ def test_a_killed_worker_takes_only_its_own_tunnels_along(plain_upstream: peers.
         assert victim not in children(proxy.pid)
 
 
-def _clients_of(control: Path, worker: str) -> set[int]:
+def clients_of(control: Path, worker: str) -> set[int]:
     """The clients' ports of one worker's tunnels."""
     return {
         int(str(each["client"]).rpartition(":")[2])
@@ -149,7 +149,7 @@ def _clients_of(control: Path, worker: str) -> set[int]:
     }
 
 
-def _pid_of_worker(proxy: Proxy, place: int) -> int:
+def pid_of_worker(proxy: Proxy, place: int) -> int:
     """The process whose command line says that it has this place, once there is one."""
     found: list[int] = []
 
@@ -183,7 +183,7 @@ def test_a_worker_that_hangs_holds_up_neither_scrapes_nor_newcomers(plain_upstre
         for _ in range(20):
             exchange(stack.enter_context(peers.client(proxy.url("/echo"))), "before")
         assert received(proxy) == 20
-        hanging = _pid_of_worker(proxy, 1)
+        hanging = pid_of_worker(proxy, 1)
         os.kill(hanging, signal.SIGSTOP)
         try:
             began = monotonic()
@@ -347,7 +347,7 @@ def test_a_worker_that_dies_again_and_again_is_given_more_and_more_time(plain_up
     with configured(route("echo", plain_upstream.url), base=base()) as proxy:
         deaths = 5
         for number in range(deaths):
-            os.kill(_pid_of_worker(proxy, 1), signal.SIGKILL)
+            os.kill(pid_of_worker(proxy, 1), signal.SIGKILL)
             wait_for("the word of it", lambda: ended(proxy) == number + 1)  # noqa: B023
             with peers.client(proxy.url("/echo")) as client:
                 exchange(client, "served")

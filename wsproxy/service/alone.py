@@ -34,6 +34,10 @@ class Alone:
         self._listeners.commit(change)
         self._worker.adopt(generation, change.serves, change.opened)
 
+    @property
+    def serving(self) -> bool:
+        return self._worker is not None
+
     async def ask(self, order: Order) -> list[Answer]:
         assert self._worker is not None
         return [await self._worker.obey(order)]

@@ -45,6 +45,7 @@ class _Child:
         self._place = place
         self._serial = serial
         self._worker: Worker | None = None
+        self._preparing = 0  # the number of the question
         self._prepared: tuple[Generation, dict[int, ListeningSocket]] | None = None
         self._known = Endpoints()
         self._book = EventBook()
@@ -75,7 +76,11 @@ class _Child:
     async def _take(self, message: object, descriptors: list[int], channel: Channel, nursery: trio.Nursery) -> None:
         match message:
             case Ask(number, Prepare() as prepare):
-                channel.post(Reply(number, await self._prepare(prepare, descriptors)))
+                self._abandon()
+                self._preparing = number
+                self._known.draining |= prepare.draining
+                # Beside: a worker that waits for a disk is not to be taken for one that hangs.
+                nursery.start_soon(self._prepare, number, prepare, descriptors, channel)
             case Ask():
                 nursery.start_soon(self._answer, message, channel)
             case Commit():
@@ -96,24 +101,26 @@ class _Child:
                 # A fault of ours: the question stays without an answer, and the tunnels go on.
                 _LOGGER.exception("answering failed")
 
-    async def _prepare(self, prepare: Prepare, descriptors: list[int]) -> str:
+    async def _prepare(self, number: int, prepare: Prepare, descriptors: list[int], channel: Channel) -> None:
+        """Make a generation and say what is wrong with it; nothing of it stays if another message came meanwhile."""
         sockets = {n: listener_from(each) for n, each in zip(prepare.fresh, descriptors, strict=True)}
+        problem = "it took too long"
         try:
-            generation = await trio.to_thread.run_sync(Generation, prepare.settings, self._known, self._book)
-        except BaseException as error:
+            generation = await trio.to_thread.run_sync(
+                Generation, prepare.settings, self._known, self._book, abandon_on_cancel=True
+            )
+            if self._preparing == number:
+                self._prepared, sockets, problem = (generation, sockets), {}, ""
+        except WsproxyError as error:
+            problem = str(error)
+        except Exception as error:
+            # A fault of ours: the generation in force goes on.
+            _LOGGER.exception("preparing failed")
+            problem = repr(error)
+        finally:
             for sock in sockets.values():
                 sock.close()
-            if isinstance(error, WsproxyError):
-                return str(error)
-            if isinstance(error, Exception):
-                # A fault of ours: the generation in force goes on.
-                _LOGGER.exception("preparing failed")
-                return repr(error)
-            raise
-        self._known.draining |= prepare.draining
-        self._abandon()
-        self._prepared = (generation, sockets)
-        return ""
+        channel.post(Reply(number, problem))
 
     async def _commit(self, commit: Commit, nursery: trio.Nursery) -> None:
         assert self._prepared is not None
@@ -127,6 +134,7 @@ class _Child:
         self._worker.adopt(generation, commit.serves, sockets)
 
     def _abandon(self) -> None:
+        self._preparing = 0
         if self._prepared is not None:
             for sock in self._prepared[1].values():
                 sock.close()
@@ -142,6 +150,7 @@ class _Child:
         over.cancel()
 
     async def _orphaned(self) -> None:
+        self._abandon()
         if self._worker is not None:
             self._worker.close_listeners()
             await self._worker.drain(self._shutdown)

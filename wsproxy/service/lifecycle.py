@@ -78,6 +78,10 @@ class Crew(Protocol):
     async def adopt(self, generation: Generation, change: Change) -> None:
         """Serve newcomers by another generation. Raises CannotStart, and then everything is as before."""
 
+    @property
+    def serving(self) -> bool:
+        """Somebody accepts and answers."""
+
     async def ask(self, order: Order) -> list[Answer]:
         """The answers of all that serve and give one in time."""
 
@@ -199,8 +203,11 @@ class Lifecycle:
     async def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            settings = await trio.to_thread.run_sync(self._read_settings)
-            generation = await trio.to_thread.run_sync(Generation, settings, self._known, self._book)
+            # A disk that does not answer must not hold up the end.
+            settings = await trio.to_thread.run_sync(self._read_settings, abandon_on_cancel=True)
+            generation = await trio.to_thread.run_sync(
+                Generation, settings, self._known, self._book, abandon_on_cancel=True
+            )
             change = await self._listeners.change(settings.listeners)
             try:
                 await self._crew.adopt(generation, change)
@@ -235,7 +242,8 @@ class Lifecycle:
         await serve_pages(transport, self._page)
 
     async def _page(self, method: bytes, target: bytes, accept: bytes) -> Page:
-        return await respond(method, target, accept, self._snapshot, trio.lowlevel.checkpoint, self._ready)
+        ready = self._ready and self._crew.serving
+        return await respond(method, target, accept, self._snapshot, trio.lowlevel.checkpoint, ready)
 
     async def _snapshot(self) -> Snapshot:
         own = Snapshot()

@@ -47,6 +47,7 @@ class Place:
     :ivar heard: when it last answered anything, on trio's clock.
     :ivar restarts: workers that were started here after the first.
     :ivar silent: it has not answered for long.
+    :ivar unheard: watches in a row without a word from it.
     :ivar serving: it has taken on a generation and lives.
     :ivar exit_code: of the last worker, negative for a signal; None while one is there.
     :ivar vacant: set while none is there.
@@ -60,6 +61,7 @@ class Place:
         self.heard = 0.0
         self.serving = False
         self.silent = False
+        self.unheard = 0
         self.exit_code: int | None = None
         self.vacant = trio.Event()
         self.vacant.set()
@@ -74,7 +76,7 @@ class Place:
         :raises CannotStart: the system lets no process be started.
         """
         self.exit_code = None
-        self.last, self.tunnels, self.heard = Snapshot(), 0, trio.current_time()
+        self.last, self.tunnels, self.unheard, self.heard = Snapshot(), 0, 0, trio.current_time()
         self.vacant = trio.Event()
         try:
             self._channel, theirs = make_channel()

@@ -20,14 +20,16 @@ from wsproxy.gateway.generation import Generation
 from wsproxy.network.listen import share_out
 from wsproxy.service.listeners import Change, Listeners
 from wsproxy.service.messages import Abandon, Commit, Drain, Prepare, Stop
-from wsproxy.service.orders import Answer, CountTunnels, DrainEndpoint, Order, TakeSnapshot
+from wsproxy.service.orders import Answer, CountTunnels, DrainEndpoint, ListTunnels, Order, TakeSnapshot
 from wsproxy.service.place import Place
 from wsproxy.settings.tree import Settings, Shutdown
 from wsproxy.telemetry import metrics
 from wsproxy.telemetry.snapshot import Snapshot, merge
 
 ANSWER_SECONDS = 1.0
-"""For a scrape and for people: then a worker's last answer counts, or it has none."""
+"""For a scrape and for orders: then a worker's last answer counts, or it has none."""
+LIST_SECONDS = 10.0
+"""For a list of ten thousand tunnels, made between the turns of a busy worker."""
 PREPARE_SECONDS = 30.0
 """To read certificates and to make a generation of them."""
 WATCH_SECONDS = 0.5
@@ -35,6 +37,9 @@ SNAPSHOT_EVERY = 10
 """Watches between two snapshots that nobody asked for: what a killed worker counted since the last one is lost."""
 SILENT_SECONDS = 3.0
 """A worker that has not answered for so long gets no newcomers."""
+HUNG_WATCHES = 20
+"""A worker that has given no sign of life at so many watches in a row, a second each, is killed and started again. They
+are counted and not timed: after a pause of the whole machine nobody is taken for dead."""
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before the first, second ... restart of a worker that did not live for `STEADY_SECONDS`."""
 STEADY_SECONDS = 10.0
@@ -176,6 +181,10 @@ class Supervisor:
 
     # --- questions
 
+    @property
+    def serving(self) -> bool:
+        return any(place.serving and not place.silent for place in self._places)
+
     async def ask(self, order: Order) -> list[Answer]:
         """The answers of those that give one in time."""
         if isinstance(order, DrainEndpoint):
@@ -184,7 +193,7 @@ class Supervisor:
         answers: list[Answer] = []
 
         async def ask_one(place: Place) -> None:
-            answer = await place.ask(order, ANSWER_SECONDS)
+            answer = await place.ask(order, LIST_SECONDS if isinstance(order, ListTunnels) else ANSWER_SECONDS)
             if answer is not None and not isinstance(answer, str):
                 answers.append(answer)
 
@@ -204,7 +213,8 @@ class Supervisor:
         return merge([self._retired, *[place.last for place in self._places], own])
 
     async def _watch(self) -> None:
-        """Know how full each worker is, and what it counted, for ever."""
+        """Know how full each worker is, what it counted, and whether it lives, for ever."""
+        looked = trio.current_time()
         for number in count(1):
             await trio.sleep(WATCH_SECONDS)
             async with trio.open_nursery() as nursery:
@@ -213,6 +223,8 @@ class Supervisor:
                         nursery.start_soon(self._look_at, place, number % SNAPSHOT_EVERY == 0)
             for place in self._places:
                 self._note_silence(place)
+                self._end_hung(place, looked)
+            looked = trio.current_time()
             self._share_out()
 
     async def _look_at(self, place: Place, closely: bool) -> None:
@@ -229,6 +241,13 @@ class Supervisor:
             if place.serving:
                 told = {"worker": place.index}
                 _LOGGER.warning("worker does not answer" if silent else "worker answers again", extra={"fields": told})
+
+    def _end_hung(self, place: Place, since: float) -> None:
+        """Its tunnels carry nothing any more, and what waits in its queues is to get a successor."""
+        place.unheard = place.unheard + 1 if place.serving and place.heard < since else 0
+        if place.unheard == HUNG_WATCHES:
+            _LOGGER.error("worker killed", extra={"fields": {"worker": place.index, "reason": "it does not answer"}})
+            place.kill()
 
     def _share_out(self) -> None:
         """New connections go to workers that serve, more of them to those with fewer tunnels."""

@@ -39,7 +39,7 @@ async def respond(method: bytes, target: bytes, accept: bytes, take: Take, pause
     :param target: the request target; a query is ignored.
     :param accept: the value of the Accept header, empty if there is none.
     :param pause: lets tunnels go on in the midst of a long answer.
-    :param ready: every listener accepts, and no drain has begun.
+    :param ready: every listener accepts, somebody serves, and no drain has begun.
     """
     if method not in (b"GET", b"HEAD"):
         return _page(405, "only GET and HEAD\n", _PLAIN, ((b"Allow", b"GET, HEAD"),))
