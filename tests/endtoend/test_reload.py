@@ -3,6 +3,7 @@
 `make reload-soak` runs the first test for longer and with more tunnels (RELOAD_SECONDS, RELOAD_TUNNELS).
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -141,6 +142,30 @@ def test_a_listener_that_cannot_be_opened_changes_nothing(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_an_address_that_overlaps_takes_two_reloads(start: Start, plain_upstream: peers.Upstream, workers: int) -> None:
+    """From 127.0.0.1 to 0.0.0.0 on one port: in one reload it is refused with advice, which is right."""
+    base = f"workers = {workers}\n" + BASE
+    echo = route("echo", plain_upstream.url)
+    service = start(echo, base=base)
+    host, port = service.proxy.address
+    wide, apart = (
+        base.replace('bind = "127.0.0.1:0"', f'bind = "{bind}"') for bind in (f"0.0.0.0:{port}", "127.0.0.2:0")
+    )
+    with peers.client(service.proxy.url("/echo")) as client:
+        service.reload(echo, base=wide, result="failure")
+        wait_for("the advice", lambda: says(service, "reload without it first"))
+        assert says(service, f"this proxy listens on {host}:{port}")
+        service.reload(echo, base=apart)
+        service.reload(echo, base=wide)
+        for address in (host, "127.0.0.3"):
+            with peers.client(f"ws://{address}:{port}/echo") as newcomer:
+                newcomer.send("hello")
+                assert newcomer.recv() == "hello"
+        client.send("still there")
+        assert client.recv() == "still there"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_tunnel_outlives_its_route_and_its_listener(start: Start, bare: RawUpstream, workers: int) -> None:
     base = f'workers = {workers}\n[metrics]\nlisten = "127.0.0.1:0"\n'
     first, second = (f'[[listeners]]\nname = "{name}"\nbind = "127.0.0.{n}:0"\n' for n, name in ((1, "a"), (2, "b")))
@@ -269,3 +294,30 @@ def serials(proxy: Proxy) -> set[object]:
             assert certificate is not None
             shown.add(certificate["serialNumber"])
     return shown
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_cannot_be_read_to_its_end_does_not_hold_up_the_end(
+    plain_upstream: peers.Upstream, tmp_path: Path, workers: int
+) -> None:
+    """As on a network's disk that does not answer: a named pipe that nobody writes to."""
+    path = tmp_path / "proxy.toml"
+    path.write_text(f"workers = {workers}\n" + BASE + route("echo", plain_upstream.url))
+    with started([str(path)]) as proxy:
+        path.unlink()
+        os.mkfifo(path)
+        proxy.signal(signal.SIGHUP)
+        ends: list[int] = []
+
+        def is_read() -> bool:
+            with contextlib.suppress(OSError):
+                ends.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(ends)
+
+        wait_for("the reload's beginning", is_read)
+        with peers.client(proxy.url("/echo")) as client:
+            client.send("meanwhile")
+            assert client.recv() == "meanwhile"
+            proxy.signal(signal.SIGTERM)
+            assert proxy.wait() == 0
+        os.close(ends[0])

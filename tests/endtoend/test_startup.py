@@ -52,6 +52,20 @@ def test_a_metrics_address_in_use(taken: str) -> None:
     assert "in use" in lines[0]
 
 
+@pytest.mark.parametrize(("command", "wide"), [("run", "0.0.0.0"), ("check", "0.0.0.0"), ("check", "[::]")])
+def test_addresses_that_overlap_are_told_before_anything_listens(tmp_path: Path, command: str, wide: str) -> None:
+    path = tmp_path / "proxy.toml"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    narrow = "[::1]" if wide == "[::]" else "127.0.0.1"
+    base = f'[metrics]\nlisten = "{wide}:{port}"\n[[listeners]]\nname = "public"\nbind = "{narrow}:{port}"\n'
+    path.write_text(base + route("a", UPSTREAM))
+    code, lines = run_to_its_end(command, str(path))
+    assert (code, len(lines)) == (2, 1), lines
+    told = f"{path}: metrics.listen: '{wide}:{port}' overlaps with listeners[0].bind, '{narrow}:{port}'"
+    assert lines[0].endswith(told)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

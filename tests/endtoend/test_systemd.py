@@ -76,6 +76,34 @@ def test_sockets_by_number_and_by_name(plain_upstream: peers.Upstream, tmp_path:
                     assert client.recv() == "again"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_socket_that_was_passed_comes_and_goes_with_reloads(
+    plain_upstream: peers.Upstream, tmp_path: Path, workers: int
+) -> None:
+    """Its number means that socket for ever, whatever was opened and closed meanwhile."""
+    config = tmp_path / "proxy.toml"
+    base = f"workers = {workers}\n" + BASE + route("echo", plain_upstream.url)
+    passed = '[[listeners]]\nname = "passed"\nbind = "fd:3"\n'
+    others = [f'[[listeners]]\nname = "{name}"\nbind = "127.0.0.1:0"\n' for name in ("one", "two", "three")]
+    forms = [others[0], "".join(others), passed, others[0] + passed]
+    config.write_text(base + passed)
+    with socket.create_server(("127.0.0.1", 0)) as own, activated(config, [own], "own") as proxy:
+        for number, form in enumerate(forms, 1):
+            config.write_text(base + form)
+            proxy.signal(signal.SIGHUP)
+            wait_for(
+                f"reload {number}: {proxy.lines[-2:]}",
+                lambda: proxy.metric("wsproxy_config_reloads_total", result="success") == number,  # noqa: B023
+            )
+        line = next(line for line in reversed(proxy.lines) if " reloaded " in line)
+        addresses = line.partition("listen=")[2].split()[0].split(",")
+        assert f"127.0.0.1:{own.getsockname()[1]}" in addresses
+        for address in addresses:
+            with peers.client(f"ws://{address}/echo") as client:
+                client.send("hello")
+                assert client.recv() == "hello"
+
+
 def test_a_name_that_was_not_passed(tmp_path: Path) -> None:
     config = tmp_path / "proxy.toml"
     config.write_text(BASE + '[[listeners]]\nname = "one"\nbind = "fd:web"\n' + route("echo", "ws://127.0.0.1:9"))

@@ -247,14 +247,15 @@ def test_unix_leaves_what_is_not_its_own(tmp_path: Path) -> None:
     run(main)
 
 
-def test_fd_takes_over_a_listening_socket() -> None:
+def test_fd_is_a_listening_socket_that_stays_open_for_the_next_time() -> None:
     async def main() -> None:
-        given = socket.create_server(("127.0.0.1", 0))
-        place = given.getsockname()
-        (listening,) = await open_listeners(FdAddress(given.detach()))
-        assert listening.address == "{}:{}".format(*place)
-        await check_accepts(listening, socket.create_connection(place))
-        listening.close()
+        with socket.create_server(("127.0.0.1", 0)) as given:
+            place = given.getsockname()
+            for _ in range(2):
+                (listening,) = await open_listeners(FdAddress(given.fileno()))
+                assert listening.address == "{}:{}".format(*place)
+                await check_accepts(listening, socket.create_connection(place))
+                listening.close()
 
     run(main)
 

@@ -128,8 +128,14 @@ async def open_listeners(address: Address, unix_mode: int = UNIX_MODE, slots: in
 
 
 def listener_from(descriptor: int) -> ListeningSocket:
-    """A socket that another process of ours opened, and owns the file of, if it has one."""
-    return _open_fd(descriptor)
+    """A socket that another process of ours opened, and owns the file of, if it has one. Raises OSError."""
+    # socket() takes the descriptor over and finds out its family; it raises OSError for anything but a socket.
+    sock = socket.socket(fileno=descriptor)
+    listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not listens:
+        sock.detach()
+        raise OSError(errno.EINVAL, "not a listening stream socket")
+    return ListeningSocket(sock)
 
 
 def share_out(sockets: Iterable[ListeningSocket], shares: Sequence[float]) -> None:
@@ -243,13 +249,13 @@ def _is_stale(path: str) -> bool:
 
 
 def _open_fd(number: int) -> ListeningSocket:
-    # socket() takes the descriptor over and finds out its family; it raises OSError for anything but a socket.
-    sock = socket.socket(fileno=number)
-    listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if not listens:
-        sock.detach()
-        raise OSError(errno.EINVAL, "not a listening stream socket")
-    return ListeningSocket(sock)
+    # A copy: the number is what the configuration says, so it must not come to mean something else after a reload.
+    copy = os.dup(number)
+    try:
+        return listener_from(copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _open_named(name: str) -> list[ListeningSocket]:

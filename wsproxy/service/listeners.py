@@ -7,12 +7,14 @@ Invariants
   Unix sockets that stay.
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from wsproxy.errors import CannotStart
 from wsproxy.network.listen import ListeningSocket, open_listeners, set_unix_mode
-from wsproxy.settings.addresses import UnixAddress, parse_address
+from wsproxy.settings.addresses import Address, TcpAddress, UnixAddress, parse_address
 from wsproxy.settings.tree import Listener
 
 _Key = tuple[str, int]
@@ -62,7 +64,7 @@ class Listeners:
                     if isinstance(address, UnixAddress):
                         set_unix_mode(address, listener.unix_mode)
                 else:
-                    sockets = await open_listeners(address, listener.unix_mode, self._slots)
+                    sockets = await self._open(address, listener.unix_mode)
                     fresh = {number: sock for sock, number in zip(sockets, self._numbers, strict=False)}
                     opened |= fresh
                     groups[key] = tuple(fresh)
@@ -72,6 +74,20 @@ class Listeners:
                 sock.close()
             raise
         return Change(groups, serves, opened)
+
+    async def _open(self, address: Address, unix_mode: int) -> list[ListeningSocket]:
+        """As `open_listeners`; says if it may be this proxy itself that is in the way."""
+        try:
+            return await open_listeners(address, unix_mode, self._slots)
+        except CannotStart as error:
+            in_use = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+            if not in_use or not isinstance(address, TcpAddress):
+                raise
+            own = [each for each in self.addresses() if each.endswith(f":{address.port}")]
+            if not own:
+                raise
+            hint = "what overlaps cannot take its place in one reload: reload without it first"
+            raise CannotStart(f"{error}: this proxy listens on {', '.join(own)}, and {hint}") from error
 
     def commit(self, change: Change) -> None:
         """Make it the one in force; sockets that it does not have are closed."""

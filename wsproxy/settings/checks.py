@@ -4,9 +4,11 @@ Owns: the cross checks. Must never import trio, socket or logging.
 Invariant: an empty value stands in for one that was refused already, and is not complained about again.
 """
 
+import re
+
 from wsproxy.extensions.engines import level_problem, strategy_problem
 from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
-from wsproxy.settings.addresses import TcpAddress, parse_address
+from wsproxy.settings.addresses import Address, TcpAddress, parse_address
 from wsproxy.settings.endpoints import parse_endpoint
 from wsproxy.settings.problems import Problems, did_you_mean, join
 from wsproxy.settings.tree import LegCompression, Listener, Route, Settings, Upstream
@@ -48,7 +50,7 @@ def _refuse_duplicates(array: str, member: str, values: list[str], problems: Pro
 
 
 def _check_binds(settings: Settings, problems: Problems) -> None:
-    taken: dict[str, str] = {}
+    taken: list[tuple[str, Address]] = []
     binds = [(f"listeners[{index}].bind", listener.bind) for index, listener in enumerate(settings.listeners)]
     control = f"unix:{settings.control.socket}" if settings.control.socket else ""
     for path, bind in [*binds, ("metrics.listen", settings.metrics.listen), ("control.socket", control)]:
@@ -57,9 +59,27 @@ def _check_binds(settings: Settings, problems: Problems) -> None:
         address = parse_address(bind)
         if isinstance(address, TcpAddress) and address.port == 0:
             continue
-        other = taken.setdefault(str(address), path)
-        if other != path:
-            problems.add(path, f"{bind!r} is already {other}")
+        for other, before in taken:
+            if address == before:
+                problems.add(path, f"{bind!r} is already {other}")
+            elif _overlap(address, before):
+                problems.add(path, f"{bind!r} overlaps with {other}, '{before}'")
+        taken.append((path, address))
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """A system gives an address and port to one socket, and `0.0.0.0` and `::` stand for all of their family."""
+    if not (isinstance(one, TcpAddress) and isinstance(other, TcpAddress)) or one.port != other.port:
+        return False
+    return any(
+        each.host in _EVERYWHERE and (rest.host == "localhost" or _family(each.host) == _family(rest.host))
+        for each, rest in ((one, other), (other, one))
+    )
+
+
+def _family(host: str) -> int:
+    """4 or 6 for an IP literal; 0 for a name, of which nothing is known here."""
+    return 6 if ":" in host else 4 if re.fullmatch(r"[0-9.]+", host) else 0
 
 
 def _refuse_loops(settings: Settings, problems: Problems) -> None:
