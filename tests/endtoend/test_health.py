@@ -121,15 +121,39 @@ def test_an_answer_is_the_answer_and_only_some_speak_against_the_endpoint(status
         assert up(proxy, bad.url) is not ejects
 
 
+def plain_status(proxy: Proxy) -> int:
+    """What a plain request is answered."""
+    connection = http.client.HTTPConnection(*proxy.address, timeout=DEADLINE)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
 def test_plain_requests_eject_too() -> None:
     url = dead_url()
     with configured(feed([url], "health.fall = 2")) as proxy:
-        for _ in range(2):
-            connection = http.client.HTTPConnection(*proxy.address, timeout=DEADLINE)
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 502
-            connection.close()
+        assert [plain_status(proxy) for _ in range(2)] == [502] * 2
         assert not up(proxy, url)
+
+
+@pytest.mark.parametrize(("status", "ejects"), [(503, True), (500, False)])
+def test_an_answer_to_a_plain_request_is_judged_too(status: int, ejects: bool) -> None:
+    def answer(connection: ServerConnection, _request: Request) -> Response:
+        return connection.respond(status, "no\n")
+
+    with telling(0, answer=answer) as bad, configured(feed([bad.url], "health.fall = 2")) as proxy:
+        assert [plain_status(proxy) for _ in range(2)] == [status] * 2
+        assert up(proxy, bad.url) is not ejects
+
+
+def test_a_plain_request_that_is_not_answered_in_time_speaks_against_the_endpoint() -> None:
+    with raw_upstream() as slow:
+        pool = feed([slow.url], "health.fall = 1").replace(ROUTE, ROUTE + "timeouts.response_seconds = 0.3\n")
+        with configured(pool) as proxy:
+            assert plain_status(proxy) == 504
+            assert not up(proxy, slow.url)
 
 
 # --- probes

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from http import HTTPStatus
+from time import monotonic
 
 import pytest
 from websockets.datastructures import Headers
@@ -10,8 +11,8 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
 
 from tests.endtoend import peers
-from tests.endtoend.proxy import Proxy, configured, route
-from tests.endtoend.wire import RawUpstream, Wire, answer, knock, request
+from tests.endtoend.proxy import BASE, Proxy, configured, route, wait_for
+from tests.endtoend.wire import RawUpstream, Wire, answer, full_backlog, knock, request
 
 TEAPOT = Response(418, "I'm a teapot", Headers([("X-Pot", "short and stout"), ("Content-Length", "4")]), b"tea\n")
 REDIRECT = Response(
@@ -222,3 +223,33 @@ def test_an_upstream_that_does_not_answer_is_a_504(bare: RawUpstream) -> None:
         assert upstream.at_end()
         client.hang_up()
         upstream.hang_up()
+
+
+def test_an_upstream_that_does_not_accept_is_a_504() -> None:
+    """Told to WebSockets and to plain HTTP, counted, logged, and its place is given back."""
+    with full_backlog() as url, configured(route("full", url, "timeouts.connect_seconds = 0.5")) as proxy:
+        begun = monotonic()
+        assert knock(proxy.address, "/full").head().status == HTTPStatus.GATEWAY_TIMEOUT
+        assert 0.4 < monotonic() - begun < 10
+        plain = Wire(socket.create_connection(proxy.address), masks=True)
+        plain.sock.sendall(b"GET /full HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert plain.head().status == HTTPStatus.GATEWAY_TIMEOUT
+        assert proxy.metric("wsproxy_handshakes_total", route="full", result="upstream_timeout") == 1
+        assert proxy.metric("wsproxy_handshakes_total") == 1
+        assert proxy.metric("wsproxy_endpoint_connections", endpoint=url) == 0
+        wait_for("both lines", lambda: sum(" refused " in line for line in proxy.lines) == 2)
+        assert all("status=504" in line and "in time" in line for line in proxy.lines if " refused " in line)
+
+
+def test_an_upstream_that_does_not_accept_leaves_time_for_another(strict: peers.Upstream) -> None:
+    with full_backlog() as url:
+        pool = route("pool", url, "timeouts.connect_seconds = 0.5").replace(f'"{url}"', f'"{url}", "{strict.url}"')
+        logged = BASE + '[log]\nlevel = "debug"\n'
+        with configured(pool + 'balance = "round_robin"\n', base=logged) as proxy:
+            for _ in range(4):
+                with peers.client(proxy.url("/pool")) as client:
+                    client.send("through")
+                    assert client.recv() == "through"
+            assert proxy.metric("wsproxy_handshakes_total", result="accepted") == 4
+            assert proxy.metric("wsproxy_handshakes_total") == 4
+            wait_for("its line", lambda: any(" attempt failed " in line and url in line for line in proxy.lines))

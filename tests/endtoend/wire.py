@@ -294,3 +294,18 @@ def tunnel(
             upstream_wire.hang_up()
     finally:
         client.hang_up()
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[str]:
+    """The URL of an upstream that nobody serves: a connection to it is neither made nor refused."""
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        while True:
+            sock = stack.enter_context(socket.socket())
+            sock.settimeout(0.2)
+            if sock.connect_ex(("127.0.0.1", port)):
+                break
+        yield f"ws://127.0.0.1:{port}"

@@ -25,6 +25,9 @@ from wsproxy.settings.tree import Timeouts
 
 _LOGGER = logging.getLogger("wsproxy")
 
+CANNOT_SERVE = frozenset({502, 503, 504})
+"""Answers that speak against the endpoint, and not of the request."""
+
 
 class UpstreamConnection:
     """An open connection and its place in a pool.
@@ -55,13 +58,15 @@ class UpstreamConnection:
     def base_path(self) -> bytes:
         return self.endpoint.base_path.encode("ascii")
 
-    def succeeded(self) -> None:
-        """It answered."""
-        if self.pool.succeeded(self.instance):
+    def answered(self, status: int) -> None:
+        """It answered; some answers say that it cannot serve."""
+        if status in CANNOT_SERVE:
+            self.failed(f"answered {status}")
+        elif self.pool.succeeded(self.instance):
             log_state(self.pool, self.instance, "up", "")
 
     def failed(self, reason: str) -> None:
-        """It did not answer, or said that it cannot serve."""
+        """It did not answer, or not as it must."""
         _note_failure(self.pool, self.instance, reason)
 
     def close(self) -> None:
@@ -139,11 +144,16 @@ def authority(endpoint: Endpoint) -> bytes:
 
 def log_state(pool: Pool, instance: Instance, state: str, reason: str) -> None:
     """One line for a change of an instance's health: ``up``, ``down`` or ``ejected``."""
-    fields = {"upstream": pool.name, "endpoint": instance.endpoint.url, "address": instance.address, "reason": reason}
-    level = logging.INFO if state == "up" else logging.WARNING
-    _LOGGER.log(level, f"endpoint {state}", extra={"fields": {name: value for name, value in fields.items() if value}})
+    _log(logging.INFO if state == "up" else logging.WARNING, f"endpoint {state}", pool, instance, reason)
 
 
 def _note_failure(pool: Pool, instance: Instance, reason: str) -> None:
+    # Another one may have been asked then: no other line tells of that.
+    _log(logging.DEBUG, "attempt failed", pool, instance, reason)
     if pool.failed(instance):
         log_state(pool, instance, "ejected", reason)
+
+
+def _log(level: int, event: str, pool: Pool, instance: Instance, reason: str) -> None:
+    fields = {"upstream": pool.name, "endpoint": instance.endpoint.url, "address": instance.address, "reason": reason}
+    _LOGGER.log(level, event, extra={"fields": {name: value for name, value in fields.items() if value}})

@@ -18,7 +18,7 @@ from wsproxy.errors import ConnectionLost, Refused, WsproxyError
 from wsproxy.gateway.pools import Pool
 from wsproxy.network.http1_connection import Http1Connection, Paused
 from wsproxy.protocol import http1
-from wsproxy.service.connecting import UpstreamConnection
+from wsproxy.service.connecting import CANNOT_SERVE, UpstreamConnection
 
 Connect = Callable[[], Awaitable[UpstreamConnection]]
 Task = Callable[[], Awaitable[None]]
@@ -65,7 +65,6 @@ class Forwarder:
                 upstream = await connect()
             try:
                 await _Exchange(self._client, upstream, request, head_seconds, edit).run()
-                upstream.succeeded()
                 break
             except _NoAnswer as error:
                 if not reused:
@@ -74,6 +73,11 @@ class Forwarder:
                 if not (reused and http1.is_repeatable(request)):
                     raise Refused(502, "upstream_unreachable", "the upstream ended the connection") from error
                 upstream, reused = None, False
+            except Refused as refused:
+                if refused.status in CANNOT_SERVE:
+                    upstream.failed(refused.detail)
+                upstream.close()
+                raise
             except BaseException:
                 upstream.close()
                 raise
@@ -199,6 +203,7 @@ class _Exchange:
     ) -> None:
         """Raises Refused for a request that cannot be sent on."""
         self._client = client
+        self._connection = upstream
         self._upstream = upstream.http
         self._request = request
         self._head = edit(http1.upstream_request(request, upstream.base_path, upstream.authority))
@@ -252,6 +257,7 @@ class _Exchange:
             head = await self._final_head()
         if self._head_scope.cancelled_caught:
             raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
+        self._connection.answered(head.status_code)
         # A client that still waits for leave to send its body will not get it, and nothing tells whether it sends.
         close = self._client.machine.they_are_waiting_for_100_continue
         await self._client.send(http1.client_response(head, close=close))

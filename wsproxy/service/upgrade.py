@@ -54,9 +54,6 @@ from wsproxy.telemetry.counters import RouteCounters
 _RETRY_AFTER_SECONDS = b"5"
 """For a client that comes while this process drains: another one will be there by then."""
 
-_CANNOT_SERVE = frozenset({502, 503, 504})
-"""Answers that speak against the endpoint, and not of the request."""
-
 _Answer = PlainSwitch | h11.Response | h11.InformationalResponse
 
 
@@ -176,10 +173,7 @@ class Attempt:
     ) -> None:
         opening = asked.opening
         if isinstance(response, h11.Response):
-            if response.status_code in _CANNOT_SERVE:
-                upstream.failed(f"answered {response.status_code}")
-            else:
-                upstream.succeeded()
+            upstream.answered(response.status_code)
             self._count("rejected_by_upstream")
             log_handshake_refused(
                 HandshakeRefused(
@@ -206,7 +200,7 @@ class Attempt:
         except ExtensionFault as fault:
             self._report(Side.UPSTREAM)(fault)
             raise Refused(500, "rejected_by_upstream", f"extension {fault.extension} failed") from fault
-        upstream.succeeded()
+        upstream.answered(101)
         deflate = _settle(route.compression, upstream_agreement)
         report = self._report(Side.CLIENT)
         client_agreement, items = accept_all(asked.legs[Side.CLIENT].with_deflate(deflate), asked.offers, report)
