@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection
 
-from tests.endtoend.pools import clients, feed, numbered, once, refused, telling, up
+from tests.endtoend.peers import client
+from tests.endtoend.pools import clients, dead_url, feed, numbered, once, refused, telling, up
 from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, environment, started, wait_for
 
 
@@ -62,6 +63,41 @@ def test_a_client_goes_where_it_went_and_only_those_of_a_dead_one_move() -> None
         assert {address for address in addresses if after[address] != before[address]} == {
             address for address in addresses if before[address] == 2
         }
+
+
+def test_every_worker_and_every_run_sends_a_client_to_the_same_endpoint() -> None:
+    """Also clients that a trusted proxy brings, by the address that it tells."""
+    trusting = "workers = 2\n" + BASE + 'trusted_proxies = ["127.0.0.1"]\n'
+    addresses = [f"203.0.113.{number}" for number in range(12)]
+    with numbered(3) as upstreams:
+        pool = feed([each.url for each in upstreams], 'balance = "client_hash"')
+        seen: list[dict[str, set[int]]] = []
+        for _ in range(2):
+            with configured(pool, base=trusting) as proxy:
+                seen.append({address: {told_to(proxy, address) for _ in range(4)} for address in addresses})
+    assert seen[0] == seen[1]
+    assert all(len(places) == 1 for places in seen[0].values())
+    assert len({min(places) for places in seen[0].values()}) > 1
+
+
+def told_to(proxy: Proxy, address: str) -> int:
+    """The upstream of a client at that address behind a trusted proxy."""
+    with client(proxy.url("/"), headers=[("X-Forwarded-For", address)]) as connection:
+        return int(connection.recv(DEADLINE))
+
+
+def test_an_endpoint_that_comes_up_gets_its_share_slowly() -> None:
+    """A tenth at first: of twenty turns two or so, and not ten."""
+    url = dead_url()
+    health = ('health.mode = "tcp"', "health.interval_seconds = 0.1", "health.rise = 1", "health.fall = 1")
+    with telling(0) as steady:
+        pool = feed([steady.url, url], 'balance = "round_robin"', "slow_start_seconds = 600", *health)
+        with configured(pool) as proxy, clients(proxy) as standing:
+            wait_for("it to be down", lambda: not up(proxy, url))
+            with telling(1, port=int(url.rpartition(":")[2])):
+                wait_for("it to be up", lambda: up(proxy, url))
+                spread = standing.spread(20)
+    assert 1 <= spread[1] <= 4, spread
 
 
 def test_when_all_are_full_a_newcomer_is_told_so() -> None:

@@ -240,8 +240,20 @@ ELSEWHERE = [
         ],
     ),
     (
+        LISTENER + "unix_mode = 660\n" + LEAST,
+        ["listeners[0].unix_mode: must be permissions such as 0o660, from 0 to 0o777, not 660"],
+    ),
+    (
         '[metrics]\nlisten = "127.0.0.1:8080"' + LEAST,
         ["metrics.listen: '127.0.0.1:8080' is already listeners[0].bind"],
+    ),
+    (
+        '[metrics]\nlisten = "0.0.0.0:8080"' + LEAST,
+        ["metrics.listen: '0.0.0.0:8080' overlaps with listeners[0].bind, '127.0.0.1:8080'"],
+    ),
+    (
+        '[[listeners]]\nname = "a"\nbind = "[::]:80"\n[[listeners]]\nname = "b"\nbind = "localhost:80"' + LEAST,
+        ["listeners[1].bind: 'localhost:80' overlaps with listeners[0].bind, '[::]:80'"],
     ),
     (
         "control.socket = '/run/a.sock'\n" + LISTENER.replace("127.0.0.1:1", "unix:/run/a.sock") + LEAST,

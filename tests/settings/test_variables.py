@@ -38,6 +38,7 @@ def test_variables_in_strings(text: str, environ: dict[str, str], url: str | Non
         ("${HOST}", "the environment variable HOST is not set"),
         ("${1}", NEITHER),
         ("${A", NEITHER),
+        ("${A:-${B}}", NEITHER),
     ],
 )
 def test_a_variable_that_cannot_be_read_is_the_only_problem_of_its_string(text: str, problem: str) -> None:

@@ -3,7 +3,7 @@
 Owns: the vocabulary of a field's metadata. Must never import trio, socket or logging.
 
 The metadata (`about`): ``doc``; ``minimum`` and ``maximum`` of a number, both included; ``pattern`` that a string (or
-each key of a mapping) fully matches, with ``hint`` saying it in words; ``values``, the metadata of each value of a
+each key of a mapping) fully matches; ``hint``, saying these in words; ``values``, the metadata of each value of a
 mapping; ``parse``, called with the value (or each value of an array), raising ValueError; ``shorthand``, the one key
 that a string stands for where a table is wanted; ``secret``, whether values are never shown.
 """

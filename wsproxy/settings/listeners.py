@@ -71,7 +71,12 @@ class Listener:
     )
     unix_mode: int = field(
         default=0o660,
-        metadata=about("Permissions of a Unix socket's file, such as `0o660`.", minimum=0, maximum=0o777),
+        metadata=about(
+            "Permissions of a Unix socket's file, such as `0o660`.",
+            minimum=0,
+            maximum=0o777,
+            hint="permissions such as 0o660, from 0 to 0o777",
+        ),
     )
     proxy_protocol: AcceptedProxyProtocol = field(
         default="off",

@@ -30,7 +30,7 @@ Document = dict[str, Any]
 _VARIABLE = re.compile(
     r"\$\$\{"
     r"|\$\{file:(?P<file>([^${}]|\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^${}]*)?\})*)\}"
-    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^}]*))?\}"
+    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>((?!\$\{)[^}])*))?\}"
     r"|\$\{"
 )
 _LONGEST_FILE = 64 * 1024
@@ -289,7 +289,8 @@ def _default(item: Field[Any], hint: Any) -> Any:
 
 def _broken_rule(value: Any, rules: Mapping[str, Any]) -> str | None:
     if "minimum" in rules and not rules["minimum"] <= value <= rules["maximum"]:
-        return f"must be from {rules['minimum']:g} to {rules['maximum']:.15g}, not {show(value)}"
+        wanted = rules.get("hint") or f"from {rules['minimum']:g} to {rules['maximum']:.15g}"
+        return f"must be {wanted}, not {show(value)}"
     if "pattern" in rules and not re.fullmatch(rules["pattern"], value):
         return f"must be {rules['hint']}" + ("" if rules.get("secret") else f", not {show(value)}")
     if "parse" in rules:

@@ -81,7 +81,7 @@ class Health:
     close_tunnels: bool = field(
         default=False,
         metadata=about(
-            "Close the tunnels of an endpoint that probes take down, with 1001 to the upstream and 1011 to the client."
+            "Close the tunnels of an endpoint that probes take down, with 1001 to both ends, so that clients come back."
         ),
     )
 
