@@ -188,6 +188,7 @@ def test_a_malformed_request_is_the_clients_fault(received: bytes, status: int) 
                 await connection.next_event()
             assert (caught.value.status, caught.value.result) == (status, "bad_request")
             assert "secret" not in caught.value.detail
+            assert caught.value.__cause__ is None
             await connection.respond(*error_response(caught.value.status, caught.value.detail))
             nursery.start_soon(connection.transport.drain_and_close, 5)
         assert far.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())

@@ -165,10 +165,27 @@ def test_a_refused_handshake_without_its_query(text: Written) -> None:
     )
 
 
-@pytest.mark.parametrize("target", ["/a?token=secret", "/a#secret", "/a#x?secret", "http://h/a?secret", "?secret"])
-def test_what_follows_the_path_is_not_logged(text: Written, target: str) -> None:
+TARGETS = [
+    "/a?token=secret",
+    "/a#secret",
+    "/a#x?secret",
+    "http://h/a?secret",
+    "?secret",
+    "http://user:secret@h/a",
+    "wss://secret@h",
+    "user:secret@h:443",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_not_the_path_is_not_logged(text: Written, target: str) -> None:
     log_handshake_refused(replace(refused(), target=target))
     assert "secret" not in text()
+
+
+def test_a_password_in_host_is_not_logged(text: Written) -> None:
+    log_handshake_refused(replace(refused(), host="user:secret@h:80", target="/a@b"))
+    assert " host=h:80 path=/a@b " in text()
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

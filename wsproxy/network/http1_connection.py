@@ -114,7 +114,7 @@ class Http1Connection:
             try:
                 event = self.machine.next_event()
             except h11.RemoteProtocolError as error:
-                raise self._fault(error) from error
+                raise self._fault(error) from None
             if isinstance(event, h11.Request):
                 self._asked_head = event.method == b"HEAD"
             if isinstance(event, h11.ConnectionClosed) and self._role is h11.CLIENT:
@@ -154,9 +154,14 @@ class Http1Connection:
         return self._rest if self._machine is None else self._machine.trailing_data[0]
 
     def _fault(self, error: h11.RemoteProtocolError) -> ConnectionLost | Refused:
+        """Whose fault it is.
+
+        h11 quotes the line that it could not read, and that may hold a cookie or a token: nothing of it is repeated, to
+        nobody and in no log.
+        """
         if self.machine.trailing_data[1]:
             return ConnectionLost("the connection ended inside an HTTP message")
+        told = _QUOTED_INPUT.sub("", str(error))
         if self._role is h11.CLIENT:
-            return Refused(502, "rejected_by_upstream", "the upstream's answer is not valid HTTP/1.1")
-        # h11 quotes the line that it could not read, and that may hold a cookie: nothing of it is repeated.
-        return Refused(error.error_status_hint, "bad_request", _QUOTED_INPUT.sub("", str(error)))
+            return Refused(502, "rejected_by_upstream", f"the upstream's answer is not valid HTTP/1.1: {told}")
+        return Refused(error.error_status_hint, "bad_request", told)

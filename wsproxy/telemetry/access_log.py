@@ -5,7 +5,8 @@ or prometheus_client.
 Invariants
 * A record is one line of printable ASCII, whatever clients and upstreams put into it: nobody can forge a line or talk
   to a terminal.
-* No cookie or header but Host is ever logged, and no query string unless `log.query` asks for it.
+* No cookie or header but Host is ever logged, no user and password of a URL, and no query string unless `log.query`
+  asks for it.
 * The strings that come from outside are cut to a bounded length.
 """
 
@@ -29,6 +30,8 @@ Value = str | int | float | list[str] | None
 
 _LOGGER = logging.getLogger("wsproxy")
 _BARE_WORD = re.compile(r"[A-Za-z0-9_.:/+@%,;*\[\]-]+")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*|[^/?#]*@")
+"""What stands before the path where a target is no path alone; it may hold a password."""
 _LONGEST = 256
 """Characters kept of a string that came from outside."""
 
@@ -120,11 +123,11 @@ def log_tunnel_closed(closed: TunnelClosed) -> None:
 
 def log_handshake_refused(refused: HandshakeRefused) -> None:
     """Write the line of a refused handshake."""
-    path, _, query = refused.target.partition("?")
+    path, _, query = _without_origin(refused.target).partition("?")
     fields: dict[str, Value] = {
         "client": refused.client,
         "route": refused.route,
-        "host": _cut(refused.host),
+        "host": _cut(refused.host.rpartition("@")[2]),
         "path": _cut(path.partition("#")[0]),
         "query": _cut(query),
         "status": refused.status,
@@ -239,6 +242,11 @@ def _ascii(value: object) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _without_origin(target: str) -> str:
+    found = _ORIGIN.match(target)
+    return target if found is None else target[found.end() :]
 
 
 def describe_agreement(agreement: LegAgreement) -> str:
