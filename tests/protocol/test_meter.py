@@ -19,10 +19,11 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0
+        self.reading_ns = READING_NS
         self.readings = 0
 
     def __call__(self) -> int:
-        self.now += READING_NS
+        self.now += self.reading_ns
         self.readings += 1
         return self.now
 
@@ -88,3 +89,34 @@ def test_real_calls_agree_with_the_clock_read_around_all_of_them() -> None:
             compressor.compress(text), compressor.flush(zlib.Z_SYNC_FLUSH)
             meter.spent(tally, started)
     assert tally.codec_ns == pytest.approx(time.thread_time_ns() - began, rel=0.1)
+
+
+@given(st.lists(st.integers(0, 5_000), min_size=1, max_size=300))
+def test_a_tally_never_falls_where_calls_take_less_than_timing_them_was_found_to_add(costs: list[int]) -> None:
+    clock = Clock()
+    meter = Meter(clock)
+    clock.reading_ns = 0
+    tally = Tally()
+    for cost in costs:
+        meter.left -= 1
+        if meter.left > 0:
+            continue
+        before = tally.codec_ns
+        started = meter.clock()
+        clock.now += cost
+        meter.spent(tally, started)
+        assert tally.codec_ns >= before
+
+
+def test_what_was_too_little_is_taken_off_the_next_time() -> None:
+    clock = Clock()
+    meter = Meter(clock)
+    clock.reading_ns = 0
+    tally = Tally()
+    meter.spent(tally, meter.clock())
+    assert tally.codec_ns == 0
+    gap = meter.left
+    started = meter.clock()
+    clock.now += 1000
+    meter.spent(tally, started)
+    assert tally.codec_ns == (1000 - READING_NS) * gap - READING_NS

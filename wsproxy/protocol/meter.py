@@ -6,7 +6,8 @@ that repeats itself (a long message, then seven short ones) could fall in step w
 
 Owns: which calls are timed, and what a timed call counts for. Sans-I/O; the clock is a parameter. One meter serves all
 tunnels of a worker: its sums are true of a route, and of a tunnel with many messages.
-Invariant: what is counted in the long run is what every call together costs, whatever the order of calls.
+Invariants: what is counted in the long run is what every call together costs, whatever the order of calls; no tally
+ever falls.
 """
 
 from collections.abc import Callable
@@ -36,20 +37,25 @@ class Meter:
         `spent`.
     """
 
-    __slots__ = ("_gap", "_gaps", "_overhead", "clock", "left")
+    __slots__ = ("_gap", "_gaps", "_overhead", "_owed", "clock", "left")
 
     def __init__(self, clock: Callable[[], int], work: Callable[[], object] = _nothing) -> None:
         self.clock = clock
         self.left = 1
         self._gaps = cycle(_GAPS)
         self._gap = 1
+        self._owed = 0
         self._overhead = 0
         self._overhead = round(median(self._added(work) for _ in range(_ROUNDS)))
         self._gap = self.left = 1
 
     def spent(self, tally: Tally, started: int) -> None:
         """Count the call that began when the clock read ``started``, for itself and for the calls since the last."""
-        tally.codec_ns += (self.clock() - started - self._overhead) * self._gap
+        spent = (self.clock() - started - self._overhead) * self._gap + self._owed
+        # A call may take less than timing it was found to add. What that is too little is taken off the next time, for
+        # a counter that fell would look to Prometheus like one that began anew.
+        self._owed = min(0, spent)
+        tally.codec_ns += max(0, spent)
         self._gap = self.left = next(self._gaps)
 
     def _added(self, work: Callable[[], object]) -> float:
