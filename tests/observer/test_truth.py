@@ -110,7 +110,7 @@ def observed(case: Case, base: str = BASE) -> Iterator[Observed]:
         yield Observed(case, proxy, front, back)
 
 
-def _converse(client: ClientConnection) -> None:
+def converse(client: ClientConnection) -> None:
     for number, size in enumerate(SIZES):
         for message in (text(size), content(size)):
             if size > 100 and number % 2:
@@ -122,9 +122,9 @@ def _converse(client: ClientConnection) -> None:
         assert client.ping(b"there?").wait(peers.DEADLINE)
 
 
-def _orderly(world: Observed) -> None:
+def orderly(world: Observed) -> None:
     with peers.client(world.url, deflate=world.case.offer) as client:
-        _converse(client)
+        converse(client)
         client.close(4321, "enough")
 
 
@@ -133,24 +133,24 @@ def _settled(world: Observed) -> None:
 
 
 def _client_crashes(world: Observed) -> None:
-    with _abandoned(world) as client:
-        _converse(client)
+    with abandoned(world) as client:
+        converse(client)
         _settled(world)
         pair = world.front.pairs[-1]
         pair.reset(pair.target)
 
 
 def _upstream_crashes(world: Observed) -> None:
-    with _abandoned(world) as client:
-        _converse(client)
+    with abandoned(world) as client:
+        converse(client)
         _settled(world)
         pair = world.back.pairs[-1]
         pair.reset(pair.opener)
 
 
 def _client_crashes_in_the_midst_of_a_frame(world: Observed) -> None:
-    with _abandoned(world) as client:
-        _converse(client)
+    with abandoned(world) as client:
+        converse(client)
         # The header of a frame of 1,000 bytes, and 10 of them.
         client.socket.sendall(b"\x82\xfe" + struct.pack("!H", 1_000) + os.urandom(4) + b"0123456789")
         _settled(world)
@@ -159,8 +159,8 @@ def _client_crashes_in_the_midst_of_a_frame(world: Observed) -> None:
 
 
 def _client_crashes_between_fragments(world: Observed) -> None:
-    with _abandoned(world) as client:
-        _converse(client)
+    with abandoned(world) as client:
+        converse(client)
         # Uncompressed, which is legal for any message.
         client.socket.sendall(b"\x02\x85\0\0\0\0first" + b"\x00\x86\0\0\0\0second")
         _settled(world)
@@ -169,8 +169,8 @@ def _client_crashes_between_fragments(world: Observed) -> None:
 
 
 def _client_crashes_in_the_midst_of_compressed_data(world: Observed) -> None:
-    with _abandoned(world) as client:
-        _converse(client)
+    with abandoned(world) as client:
+        converse(client)
         if peers.agreement(client):
             packed = deflate(content(20_000))
             size = len(packed)
@@ -181,22 +181,22 @@ def _client_crashes_in_the_midst_of_compressed_data(world: Observed) -> None:
 
 
 def _client_breaks_the_protocol(world: Observed) -> None:
-    with _abandoned(world) as client:
-        _converse(client)
+    with abandoned(world) as client:
+        converse(client)
         client.socket.sendall(b"\x83\x80\0\0\0\0")
         with contextlib.suppress(ConnectionClosed):
             client.recv(timeout=peers.DEADLINE)
 
 
 @contextlib.contextmanager
-def _abandoned(world: Observed) -> Iterator[ClientConnection]:
+def abandoned(world: Observed) -> Iterator[ClientConnection]:
     """A client whose connection may be gone before it closes."""
     with contextlib.suppress(ConnectionClosed), peers.client(world.url, deflate=world.case.offer) as client:
         yield client
 
 
 ENDS: tuple[Callable[[Observed], None], ...] = (
-    _orderly,
+    orderly,
     _client_crashes,
     _upstream_crashes,
     _client_crashes_in_the_midst_of_a_frame,
@@ -208,7 +208,7 @@ ENDS: tuple[Callable[[Observed], None], ...] = (
 
 def test_two_workers_count_together_what_the_observer_counts() -> None:
     with observed(CASES[1], "workers = 2\n" + BASE) as world:
-        for end in (*ENDS[:3], _orderly, _orderly):
+        for end in (*ENDS[:3], orderly, orderly):
             end(world)
         wait_for("the last tunnel's end", lambda: world.proxy.metric("wsproxy_tunnels_active") == 0)
         world.hold()

@@ -87,3 +87,16 @@ def test_a_ratio_is_that_of_all_bytes_not_the_mean_of_ratios() -> None:
     assert together.series(metrics.COMPRESSION_RATIO) == {("feed", "client", "sent"): 2.0}
     together = with_ratios(merge([codec(100, 1000, "decompress"), codec(0, 0, "compress")]))
     assert together.series(metrics.COMPRESSION_RATIO) == {("feed", "client", "received"): 10.0}
+
+
+def test_the_tunnels_of_a_dead_worker_have_ended() -> None:
+    last = Snapshot()
+    last.add(metrics.TUNNELS, ("feed", "backend"), 10)
+    last.add(metrics.TUNNELS_ACTIVE, ("feed", "backend"), 4)
+    last.add(metrics.TUNNELS_ACTIVE, ("chat", "backend"), 0)
+    last.add(metrics.CLOSES, ("feed", "client", "1000"), 5)
+    last.add(metrics.CLOSES, ("feed", "proxy", "1006"), 1)
+    before = deepcopy(last)
+    assert last.final().series(metrics.CLOSES) == {("feed", "client", "1000"): 5, ("feed", "proxy", "1006"): 5}
+    assert last.final().series(metrics.TUNNELS_ACTIVE) == {}
+    assert last == before

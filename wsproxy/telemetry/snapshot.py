@@ -10,6 +10,7 @@ Invariants
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from wsproxy.protocol.ending import ABNORMAL
 from wsproxy.telemetry import metrics
 from wsproxy.telemetry.metrics import CATALOGUE, Kind, Metric
 
@@ -50,9 +51,17 @@ class Snapshot:
         return self.numbers.get(metric.name, {})
 
     def final(self) -> "Snapshot":
-        """What stays of a worker that has ended: what it counted, and nothing of what it was."""
-        kept = {name: series for name, series in self.numbers.items() if _KINDS[name] in _LASTING}
-        return Snapshot(kept, self.histograms)
+        """What stays of a worker that has ended: what it counted, and nothing of what it was.
+
+        Tunnels that it still had when it last told of itself ended with it, without a close frame and by the proxy: as
+        many were opened as ended and are open, whatever happens.
+        """
+        kept = {name: dict(series) for name, series in self.numbers.items() if _KINDS[name] in _LASTING}
+        ended = Snapshot(kept, self.histograms)
+        for (route, _), tunnels in self.series(metrics.TUNNELS_ACTIVE).items():
+            if tunnels:
+                ended.add(metrics.CLOSES, (route, "proxy", str(ABNORMAL)), tunnels)
+        return ended
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
