@@ -8,7 +8,7 @@ VENV = { $(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	{ echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian, python3-venv)" >&2; exit 1; } } \
 	&& $(PYTHON) -m venv
 
-.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-codec-cpu bench-engines bench-syscalls reference charts lock clean
+.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-codec-cpu bench-engines bench-scrapes bench-syscalls reference charts lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
@@ -21,6 +21,7 @@ help:
 	@echo "make reload-soak  reloads for RELOAD_SECONDS under RELOAD_TUNNELS tunnels"
 	@echo "make bench      beside other proxies, into docs/performance.md (40 minutes)"
 	@echo "make bench-codec-cpu  codec CPU in the metrics beside a profile, and what measuring it costs"
+	@echo "make bench-scrapes  what a scrape costs a worker with 10,000 tunnels, and what it costs them"
 	@echo "make bench-syscalls  system calls for each message, into docs/performance.md"
 	@echo "make bench-engines  engines, levels and windows on several kinds of payload, into docs/performance.md"
 	@echo "make reference  the settings' part of docs/configuration.md, from the code"
@@ -87,6 +88,9 @@ bench: .venv/runtime.stamp .venv-bench/stamp .venv-mitmproxy/stamp
 
 bench-codec-cpu: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.codec_cpu
+
+bench-scrapes: .venv/dev.stamp
+	$(BIN)/python -m tests.observer.scrapes
 
 bench-engines: .venv/runtime.stamp
 	$(BIN)/python -m benchmarks.engines --report docs/performance.md
