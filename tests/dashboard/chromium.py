@@ -73,6 +73,15 @@ class Tab:
         self._call("Page.navigate", url=url)
         wait_for(f"{url} to be loaded", lambda: self.evaluate("document.readyState") == "complete")
 
+    @contextlib.contextmanager
+    def prepared(self, script: str) -> Iterator[None]:
+        """Pages that are opened meanwhile run this script before their own."""
+        added = self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        try:
+            yield
+        finally:
+            self._call("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+
     def evaluate(self, expression: str) -> Any:
         """What JavaScript gives; a promise is waited for."""
         told = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -194,6 +194,43 @@ def test_text_stands_out_from_its_ground(page: Tab, dark: bool) -> None:
     assert page.evaluate("faint()") == []
 
 
+KEEPS_NOTHING = """Object.defineProperty(window, "localStorage", {
+    get() { throw new DOMException("not here", "SecurityError"); },
+})"""
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page(proxy: Proxy, tab: Tab) -> None:
+    with tab.prepared(KEEPS_NOTHING):
+        tab.open(_address(proxy))
+        wait_for("the first numbers", lambda: tab.text("#state").startswith("live"))
+        tab.evaluate("price.value = '1000'; price.dispatchEvent(new Event('input'))")
+        taken, given, _ = _compressed(proxy)
+        assert tab.text("#worth") == f"${1000 * (taken - given) / 1e9:.2f}"
+    assert tab.complaints == []
+
+
+NOBODY_THERE = """{
+    const asked = window.fetch;
+    window.polls = 0;
+    window.fetch = async (...what) => {
+        const told = await (await asked(...what)).json();
+        told.series.wsproxy_build_info.rows = [];
+        window.polls += 1;
+        return { ok: true, json: async () => told };
+    };
+}"""
+
+
+def test_while_no_worker_says_what_runs_the_page_goes_on(proxy: Proxy, tab: Tab) -> None:
+    """As in the moment in which all of them are started again."""
+    with tab.prepared(NOBODY_THERE):
+        tab.open(_address(proxy))
+        wait_for("two readings", lambda: bool(tab.evaluate("window.polls >= 2")))
+        assert tab.text("#state").startswith("live")
+        assert tab.text("#tunnels") == "1"
+    assert tab.complaints == []
+
+
 @pytest.fixture
 def short_lived(tab: Tab) -> Iterator[tuple[Proxy, ExitStack]]:
     with peers.upstream() as upstream, ExitStack() as stack:

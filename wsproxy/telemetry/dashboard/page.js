@@ -75,7 +75,8 @@ function tiles(reading) {
   write("rate", `${open === 1 ? "tunnel" : "tunnels"}, ${point ? count((point.toClients ?? 0) + (point.fromClients ?? 0)) : "–"} messages a second`);
   const [build] = reading.rows("wsproxy_build_info");
   const workers = reading.rows("wsproxy_worker_cpu_seconds_total").length;
-  write("build", `${build.version} · Python ${build.python} · ${build.engines.replaceAll(",", ", ")} · ${workers === 1 ? "one worker" : `${workers} workers`}`);
+  // While all workers are being started again, nobody says what runs.
+  if (build) write("build", `${build.version} · Python ${build.python} · ${build.engines.replaceAll(",", ", ")} · ${workers === 1 ? "one worker" : `${workers} workers`}`);
 }
 
 function listed(reading, by) {
@@ -238,6 +239,15 @@ async function run() {
   }
 }
 
+// What the browser keeps for this page; null if it keeps nothing, and refuses even to be asked.
+function kept(of) {
+  try {
+    return of(localStorage);
+  } catch {
+    return null;
+  }
+}
+
 function press(button, pressed) {
   button.setAttribute("aria-pressed", String(pressed));
 }
@@ -256,9 +266,9 @@ for (const by of ["busiest", "worst"]) {
     if (last) routes(last);
   });
 }
-at("price").value = localStorage.getItem("price") ?? "0.09";
+at("price").value = kept((store) => store.getItem("price")) ?? "0.09";
 at("price").addEventListener("input", () => {
-  localStorage.setItem("price", at("price").value);
+  kept((store) => store.setItem("price", at("price").value));
   if (last) tiles(last);
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
