@@ -72,8 +72,11 @@ def test_over_the_budget_no_window_is_kept(start_proxy: StartProxy, bare: RawUps
     proxy = start_proxy(zlib_alone, base=BASE + "[limits]\ncodec_memory_bytes = 80_000\n")
     with tunnel(proxy.address, bare, "/a", offer=OFFER):
         assert takeover(proxy, "both") == 1
+        reserved = proxy.metric("wsproxy_codec_memory_reserved_bytes")
+        assert 0.5 < reserved / proxy.metric("wsproxy_codec_memory_budget_bytes") <= 1
         with tunnel(proxy.address, bare, "/a", offer=OFFER) as second:
             assert takeover(proxy, "none") == 1
+            assert proxy.metric("wsproxy_codec_memory_reserved_bytes") == reserved
             for _ in range(3):
                 second.upstream.send(Frame(BINARY, content(3000)))
                 assert read(second.client) == content(3000)
@@ -81,6 +84,7 @@ def test_over_the_budget_no_window_is_kept(start_proxy: StartProxy, bare: RawUps
                 assert second.upstream.frame().payload == b"up"
             assert proxy.metric("wsproxy_codec_memory_bytes") == 0
     proxy.settled()
+    assert proxy.metric("wsproxy_codec_memory_reserved_bytes") == 0
     with tunnel(proxy.address, bare, "/a", offer=OFFER):
         assert takeover(proxy, "both") == 2
 

@@ -91,6 +91,7 @@ def counters() -> Counters:
     for seconds in (0.004, 0.3):
         route.round_trip(Side.UPSTREAM, seconds)
     counters.refused["public", "tls"] += 1
+    counters.codec_memory_reserved = lambda: 65536
     counters.extension_events = lambda: [(("feed", "client", "permessage-bzip2", "fault"), 1)]
     return counters
 
@@ -177,6 +178,7 @@ SAMPLES: list[tuple[str, dict[str, str], float]] = [
     ("wsproxy_compression_ratio", {"route": "feed", "leg": "client", "direction": "sent"}, 4.0),
     ("wsproxy_compression_ratio", {"route": "feed", "leg": "client", "direction": "received"}, 4.0),
     ("wsproxy_codec_memory_bytes", {"route": "feed"}, 32768),
+    ("wsproxy_codec_memory_reserved_bytes", {}, 65536),
     ("wsproxy_message_size_bytes_bucket", {"route": "feed", "direction": "to_client", "le": "63.0"}, 2),
     ("wsproxy_message_size_bytes_bucket", {"route": "feed", "direction": "to_client", "le": "255.0"}, 3),
     ("wsproxy_message_size_bytes_bucket", {"route": "feed", "direction": "to_client", "le": "1023.0"}, 23),

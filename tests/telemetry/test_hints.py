@@ -57,6 +57,17 @@ GIVEN: list[tuple[str, Numbers, str]] = [
         "each message on its own, and messages are small (500 bytes)",
     ),
     (
+        "forgetful for want of memory",
+        [
+            *packed(100_000, 90_000),
+            (metrics.AGREEMENTS, (*DEFLATE, "none", "12"), 30),
+            (metrics.CODEC_MESSAGES, (*CLIENT, "compressed"), 200),
+            (metrics.CODEC_MEMORY_RESERVED, (), 99e6),
+            (metrics.CODEC_MEMORY_BUDGET, (), 100e6),
+        ],
+        "limits.codec_memory_bytes is used up",
+    ),
+    (
         "small",
         [(metrics.CODEC_MESSAGES, (*CLIENT, "skipped_small"), 3000)],
         "100% of its messages are under the threshold",
@@ -75,6 +86,25 @@ def test_a_hint(numbers: Numbers, text: str) -> None:
 @pytest.mark.parametrize("numbers", [each[1] for each in GIVEN], ids=[each[0] for each in GIVEN])
 def test_few_of_anything_give_none(numbers: Numbers) -> None:
     assert told([(metric, labels, value / 1000) for metric, labels, value in numbers]) == []
+
+
+def test_a_broadcast_that_keeps_no_windows_does_well() -> None:
+    broadcast: Numbers = [
+        *packed(1e6, 4e5),
+        (metrics.AGREEMENTS, (*DEFLATE, "none", "12"), 1000),
+        (metrics.CODEC_MESSAGES, (*CLIENT, "compressed"), 400),
+        (metrics.CODEC_MESSAGES, (*CLIENT, "cached"), 600),
+    ]
+    assert told(broadcast) == []
+
+
+def test_another_extension_has_no_windows_to_keep() -> None:
+    bzip2: Numbers = [
+        *packed(100_000, 50_000),
+        (metrics.AGREEMENTS, (*CLIENT, "permessage-bzip2", "none", "0"), 1000),
+        (metrics.CODEC_MESSAGES, (*CLIENT, "compressed"), 200),
+    ]
+    assert told(bzip2) == []
 
 
 def test_a_route_that_does_well_gets_none() -> None:

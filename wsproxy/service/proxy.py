@@ -35,6 +35,7 @@ class Proxy:
         self.counters = Counters(generation.settings, _pools(generation), str(place))
         self.codecs = Codecs(generation.settings)
         self.counters.caches = self.codecs.caches
+        self.counters.codec_memory_reserved = lambda: self.codecs.reserved
         self.counters.extension_events = generation.book.told
         self.switchboard = Switchboard()
         self.departures = Departures()

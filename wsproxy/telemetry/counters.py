@@ -279,6 +279,7 @@ class Counters:
     :ivar sessions_active: live client connections by listener.
     :ivar routes: of the configuration in force, by route name.
     :ivar caches: whose bytes are shown as they are, by route name; not every route has one.
+    :ivar codec_memory_reserved: gives the bytes that the codecs of open tunnels may come to hold.
     :ivar extension_events: gives what extensions count: route, leg, extension and event, and the number.
     :ivar handshakes: opening handshakes by (route or `NO_ROUTE`, result).
     :ivar refused: connections that ended before a request could be read, by (listener, one of `REFUSALS`).
@@ -296,6 +297,7 @@ class Counters:
         self._every: dict[tuple[str, str, Engines], RouteCounters] = {}
         self._build = (__version__, platform.python_version(), ",".join(available()))
         self.caches: Mapping[str, Cache] = {}
+        self.codec_memory_reserved: Callable[[], int] = int
         self.extension_events: Callable[[], list[tuple[tuple[str, str, str, str], int]]] = list
         self.adopt(settings, pools)
 
@@ -334,6 +336,7 @@ class Counters:
         snapshot.add(metrics.DRAINING, (), self.draining)
         for event, count in self.extension_events():
             snapshot.add(metrics.EXTENSION_EVENTS, event, count)
+        snapshot.add(metrics.CODEC_MEMORY_RESERVED, (), self.codec_memory_reserved())
         snapshot.add(metrics.CODEC_MEMORY_BUDGET, (), self._codec_memory_budget)
         for pool in self.pools:
             for endpoint in pool.endpoints:

@@ -7,6 +7,7 @@ Invariant: a hint is given only of numbers large enough to mean something, and n
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from wsproxy.extensions.permessage_deflate import NAME as DEFLATE
 from wsproxy.telemetry import metrics
 from wsproxy.telemetry.snapshot import Snapshot
 
@@ -16,6 +17,7 @@ POOR_RATIO = 1.2
 """Below it, compressing saves less than a sixth."""
 COSTLY_MICROSECONDS_A_SAVED_KILOBYTE = 150.0
 """An engine that fits saves a kilobyte of JSON for 5 to 20 us, three times that on cold caches."""
+NEARLY_ALL = 0.9
 _READ = (
     metrics.CODEC_INPUT_BYTES,
     metrics.CODEC_OUTPUT_BYTES,
@@ -26,7 +28,12 @@ _READ = (
     metrics.CLOSES,
 )
 """Each has the route as its first label."""
-_LIMIT_CODES = {"1009": "limits.max_message_bytes or limits.max_expansion", "1008": "limits.max_fragments"}
+_OF_ALL = (metrics.CODEC_MEMORY_RESERVED, metrics.CODEC_MEMORY_BUDGET)
+"""Have no labels: every route is shown them."""
+_LIMIT_CODES = {
+    "1009": "limits.max_message_bytes, max_frame_bytes and max_expansion",
+    "1008": "limits.max_fragments, messages_per_second and bytes_per_second",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,9 @@ def _by_route(snapshot: Snapshot) -> dict[str, Snapshot]:
         for labels, value in snapshot.series(metric).items():
             if labels[0] in parts:
                 parts[labels[0]].add(metric, labels, value)
+    for part in parts.values():
+        for metric in _OF_ALL:
+            part.add(metric, (), snapshot.number(metric))
     return parts
 
 
@@ -93,21 +103,31 @@ def _not_offered(snapshot: Snapshot, route: str) -> Iterator[str]:
 
 
 def _forgetful(snapshot: Snapshot, route: str) -> Iterator[str]:
-    counted = _agreements(snapshot, route, "client")
-    total = sum(count for (extension, _), count in counted.items() if extension != "none")
-    forgets = sum(
-        count
-        for (extension, takeover), count in counted.items()
-        if extension != "none" and takeover in ("client", "none")
-    )
-    messages = snapshot.number(metrics.CODEC_MESSAGES, route, "client", "compressed")
+    counted = {
+        (extension, takeover): count
+        for (extension, takeover), count in _agreements(snapshot, route, "client").items()
+        if DEFLATE in extension.split("+")
+    }
+    total = sum(counted.values())
+    forgets = sum(count for (_, takeover), count in counted.items() if takeover in ("client", "none"))
+    compressed = snapshot.number(metrics.CODEC_MESSAGES, route, "client", "compressed")
+    cached = snapshot.number(metrics.CODEC_MESSAGES, route, "client", "cached")
     taken = snapshot.number(metrics.CODEC_INPUT_BYTES, route, "client", "compress")
-    if total >= FEW_TUNNELS and forgets > total / 2 and messages and taken / messages < 4096:
+    messages = compressed + cached
+    # What goes to many is compressed once because no window is kept: that is as it should be.
+    if total >= FEW_TUNNELS and forgets > total / 2 and compressed > cached and taken / messages < 4096:
         yield (
             f"{forgets / total:.0%} of its compressing clients get each message on its own, and messages are small "
-            f"({taken / messages:.0f} bytes): a kept window (server_no_context_takeover = false, if the clients "
-            "allow it) shrinks them much better."
+            f"({taken / messages:.0f} bytes): a kept window shrinks them much better. {_keeping(snapshot)}"
         )
+
+
+def _keeping(snapshot: Snapshot) -> str:
+    """How windows come to be kept."""
+    budget = snapshot.number(metrics.CODEC_MEMORY_BUDGET)
+    if budget and snapshot.number(metrics.CODEC_MEMORY_RESERVED) > NEARLY_ALL * budget:
+        return "limits.codec_memory_bytes is used up: with more, new tunnels keep theirs."
+    return "server_no_context_takeover = false keeps it, if the clients allow it."
 
 
 def _small(snapshot: Snapshot, route: str) -> Iterator[str]:

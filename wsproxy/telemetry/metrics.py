@@ -163,6 +163,13 @@ CODEC_MEMORY_BUDGET = Metric(
     "What the workers' codecs may hold together (limits.codec_memory_bytes of each); 0 without a bound.",
     "bytes",
 )
+CODEC_MEMORY_RESERVED = Metric(
+    "wsproxy_codec_memory_reserved_bytes",
+    Kind.SUM,
+    (),
+    "Bytes that the codecs of open tunnels may come to hold, which is what limits.codec_memory_bytes bounds.",
+    "bytes",
+)
 CACHE_BYTES = Metric(
     "wsproxy_cache_bytes", Kind.SUM, ("route",), "Bytes of recent messages that are kept compressed.", "bytes"
 )
@@ -258,6 +265,7 @@ CATALOGUE = (
     CODEC_CPU,
     COMPRESSION_RATIO,
     CODEC_MEMORY,
+    CODEC_MEMORY_RESERVED,
     CODEC_MEMORY_BUDGET,
     CACHE_BYTES,
     CACHE_HIT_BYTES,
