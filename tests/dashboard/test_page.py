@@ -194,6 +194,41 @@ def test_text_stands_out_from_its_ground(page: Tab, dark: bool) -> None:
     assert page.evaluate("faint()") == []
 
 
+WRITTEN = """{
+    const { fillText, clearRect } = CanvasRenderingContext2D.prototype;
+    window.written = new Map();
+    CanvasRenderingContext2D.prototype.clearRect = function (...where) {
+        written.set(this, []);
+        return clearRect.apply(this, where);
+    };
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...where) {
+        written.get(this)?.push(text);
+        return fillText.call(this, text, ...where);
+    };
+}"""
+"""Keeps what each chart last wrote on its canvas."""
+
+
+@pytest.mark.parametrize(("width", "height"), [DESK, PHONE])
+def test_no_two_marks_of_time_read_alike(proxy: Proxy, tab: Tab, width: int, height: int) -> None:
+    """From the first seconds on, when a mark would be a part of a second."""
+    tab.size(width, height)
+    with tab.prepared(WRITTEN):
+        tab.open(_address(proxy))
+        times = "[...written.values()].map((texts) => texts.filter((text) => text.includes(':')))"
+        wait_for("marks", lambda: [len(each) > 0 for each in tab.evaluate(times)] == [True] * 5)
+        for found in tab.evaluate(times):
+            assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [("mark(0.0025)", "0.25 %"), ("mark(0.5)", "50 %"), ("mark(0)", "0 %"), ("bytes(2.5e15)", "2.50 PB")],
+)
+def test_figures(page: Tab, call: str, text: str) -> None:
+    assert page.evaluate(f"import('/figures.js').then((figures) => figures.{call})").replace("\u202f", " ") == text
+
+
 KEEPS_NOTHING = """Object.defineProperty(window, "localStorage", {
     get() { throw new DOMException("not here", "SecurityError"); },
 })"""
@@ -244,6 +279,7 @@ def test_a_proxy_that_is_gone_is_said_to_be(short_lived: tuple[Proxy, ExitStack]
     tab.open(_address(proxy))
     wait_for("the first numbers", lambda: tab.text("#state").startswith("live"))
     assert tab.text("#saved-bytes") == "nothing was sent yet"
+    assert tab.text("#routes") == "No tunnel was opened yet."
     assert tab.text("#build").endswith("2 workers")
     stack.close()
     wait_for("the loss to be seen", lambda: tab.text("#state") == "no answer from the proxy")

@@ -2,6 +2,8 @@
 
 const HEIGHT = 190;
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [1, 2], [12, 4]];
+// Between two marks of time: a mark is written to the second, and no two are to read alike.
+const WHOLE_SECONDS = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
 
 export const COLOURS = ["--one", "--two", "--three", "--four", "--five", "--six"];
 
@@ -13,7 +15,7 @@ function axes(format) {
   const text = { stroke: () => colour("--quiet"), font: "12px system-ui, sans-serif", ticks: { show: false } };
   const grid = { stroke: () => colour("--line"), width: 1 };
   return [
-    { ...text, grid: { show: false }, size: 28, space: 90, values: (_, splits) => splits.map(clock) },
+    { ...text, grid: { show: false }, size: 28, space: 64, incrs: WHOLE_SECONDS, values: (_, splits) => splits.map(clock) },
     { ...text, grid, size: 62, space: 36, values: (_, splits) => splits.map(format) },
   ];
 }

@@ -59,7 +59,7 @@ export function ratio(before, after, where) {
 }
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const SCALES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+const SCALES = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 
 export function count(value) {
   if (value >= 1e6) return scaled(value, "");
@@ -79,6 +79,11 @@ function scaled(value, unit) {
 
 export function percent(share) {
   return `${(100 * share).toFixed(Math.abs(share) < 0.9995 ? 1 : 0)}\u202f%`;
+}
+
+// A share at an axis: as few digits as tell it from the next one.
+export function mark(share) {
+  return `${Number((100 * share).toFixed(2))}\u202f%`;
 }
 
 export function times(value) {

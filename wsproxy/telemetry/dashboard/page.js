@@ -1,7 +1,7 @@
 // The built-in page: polls the numbers, keeps five minutes of them, and shows them. Asks this listener only.
 
 import { Chart } from "./charts.js";
-import { Reading, bytes, count, microseconds, money, percent, rate, ratio, seconds, times } from "./figures.js";
+import { Reading, bytes, count, mark, microseconds, money, percent, rate, ratio, seconds, times } from "./figures.js";
 
 const EVERY_MS = 2000;
 const KEPT = 150;
@@ -14,7 +14,7 @@ const write = (id, text) => { at(id).textContent = text; };
 const charts = {
   traffic: new Chart("traffic", { format: (value) => `${bytes(value)}/s`, fill: true, least: 1000 }),
   ratio: new Chart("ratio", { format: times, axis: (value) => `${value}\u202f×`, least: 2 }),
-  cpu: new Chart("cpu", { format: percent, axis: (value) => `${Math.round(value * 1000) / 10}\u202f%`, fill: true, least: 0.01 }),
+  cpu: new Chart("cpu", { format: percent, axis: mark, fill: true, least: 0.01 }),
   messages: new Chart("messages", { format: (value) => `${count(value)}/s`, axis: count, least: 10 }),
   open: new Chart("open", { format: count, fill: true, least: 4 }),
 };
@@ -120,8 +120,19 @@ function routes(reading) {
     }));
     return line;
   }));
+  if (!all.length) at("routes").append(emptyRow("No tunnel was opened yet."));
   at("more-routes").hidden = all.length <= ROUTES_LISTED;
   write("more-routes", `and ${all.length - ROUTES_LISTED} more: see /metrics`);
+}
+
+function emptyRow(text) {
+  const cell = document.createElement("td");
+  cell.colSpan = 7;
+  cell.className = "empty";
+  cell.textContent = text;
+  const line = document.createElement("tr");
+  line.append(cell);
+  return line;
 }
 
 // `entries`: [name, note, value, whole]: the share is that of the whole.
