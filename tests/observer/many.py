@@ -1,19 +1,23 @@
-"""Thousands of WebSocket clients as one process, and an upstream for them as another, with next to nothing behind each.
+"""Thousands of WebSocket clients as one process, an upstream for them as another, a third that scrapes all the time.
 
-Owns: both programs (``python -m tests.observer.many``). Must never import wsproxy. A library's connections would take
+Owns: these programs (``python -m tests.observer.many``). Must never import wsproxy. A library's connections would take
 more memory and time than what is looked at.
 """
 
 import asyncio
 import re
 import sys
+import urllib.request
+from time import sleep
 
 from tests.endtoend.conversations import text
-from tests.endtoend.wire import TEXT, Frame, Head, answer, frame_bytes, request
+from tests.endtoend.wire import DEADLINE, TEXT, Frame, Head, answer, frame_bytes, request
 
 PATH = "/many"
 OFFER = "permessage-deflate; client_max_window_bits"
 OPENING_AT_ONCE = 50
+PAUSE_SECONDS = 0.05
+"""Between two scrapes."""
 QUESTION = Frame(TEXT, b'{"subscribe": "all"}')
 ANSWER = Frame(TEXT, text(900).encode())
 _CLOSE = 0x88
@@ -90,9 +94,19 @@ async def _connect(host: str, port: int, number: int) -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
+def _scrape(host: str, port: str) -> None:
+    print("scraping", flush=True)
+    while True:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=DEADLINE) as told:
+            told.read()
+        sleep(PAUSE_SECONDS)
+
+
 def main(program: str, *arguments: str) -> None:
     if program == "upstream":
         asyncio.run(_serve())
+    elif program == "scrapes":
+        _scrape(*arguments)
     else:
         host, port, number = arguments
         asyncio.run(_connect(host, int(port), int(number)))

@@ -7,7 +7,6 @@ import contextlib
 import resource
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ SPARE_DESCRIPTORS = 200
 """For everything but tunnels, which take two each."""
 SCRAPES = 20
 WATCH_SECONDS = 5.0
-PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +58,9 @@ def measure(tunnels: int, scrapes: int = SCRAPES, watch_seconds: float = WATCH_S
             times: list[float] = []
             busy = _cpu_of(proxy, lambda: times.extend(_scrape(proxy) for _ in range(scrapes)))
             quiet = _round_trips(probe, watch_seconds)
-            over = threading.Event()
-            scraper = threading.Thread(target=_scrape_until, args=(proxy, over))
-            scraper.start()
-            try:
+            # Not in this process, whose threads would wait for each other.
+            with _program("scrapes", *map(str, proxy.metrics_address)):
                 scraped = _round_trips(probe, watch_seconds)
-            finally:
-                over.set()
-                scraper.join()
             told = int(proxy.metric("wsproxy_tunnels_active"))
             size = len(proxy.page("/metrics"))
     return Measured(told, size, (busy - idle * sum(times)) / scrapes, median(times), quiet, scraped)
@@ -116,11 +109,6 @@ def _scrape(proxy: Proxy) -> float:
     started = perf_counter()
     proxy.page("/metrics")
     return perf_counter() - started
-
-
-def _scrape_until(proxy: Proxy, over: threading.Event) -> None:
-    while not over.wait(PAUSE_SECONDS):
-        proxy.page("/metrics")
 
 
 def _round_trips(probe: Wire, seconds: float) -> list[float]:

@@ -1,28 +1,30 @@
 """A snapshot in Prometheus' formats.
 
-Owns: the text and OpenMetrics forms. The only place that knows prometheus_client; must never import trio.
+Owns: the text and OpenMetrics forms. Beside `process` the only place that knows prometheus_client;
+must never import trio.
 Invariants: a scrape changes nothing; the form is made in pieces, so that no tunnel waits for all of it.
 
-The process and platform collectors are prometheus-client's. With several workers they tell of the process that
-answers the scrape; the CPU of each worker is ``wsproxy_worker_cpu_seconds_total``.
+The platform collector is prometheus-client's, that of the process almost. With several workers they tell of the
+process that answers the scrape; the CPU of each worker is ``wsproxy_worker_cpu_seconds_total``.
 """
 
 from collections.abc import Iterator
 from itertools import accumulate, chain
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, PlatformCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from wsproxy.telemetry.metrics import CATALOGUE, Kind, Metric
+from wsproxy.telemetry.process import Process
 from wsproxy.telemetry.snapshot import Histogram, Labels, Snapshot, with_ratios
 
 _OPENMETRICS = "application/openmetrics-text"
 _END = b"# EOF\n"
 _PROCESS = CollectorRegistry()
-ProcessCollector(registry=_PROCESS)
+_PROCESS.register(Process())
 PlatformCollector(registry=_PROCESS)
 
 
