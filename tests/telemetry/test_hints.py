@@ -72,6 +72,14 @@ GIVEN: list[tuple[str, Numbers, str]] = [
         [(metrics.CODEC_MESSAGES, (*CLIENT, "skipped_small"), 3000)],
         "100% of its messages are under the threshold",
     ),
+    (
+        "noise",
+        [
+            (metrics.CODEC_MESSAGES, (*CLIENT, "skipped_incompressible"), 3000),
+            (metrics.CODEC_MESSAGES, (*CLIENT, "compressed"), 30),
+        ],
+        "99% of its messages look like noise",
+    ),
     ("recodes", [(metrics.PLANS, ("feed", "to_client", "recode"), 30)], "100% of its flows inflate and compress again"),
     ("limits", [(metrics.CLOSES, ("feed", "proxy", "1009"), 40)], "40 tunnels (100%) were ended over a limit (1009)"),
 ]
@@ -114,6 +122,8 @@ def test_a_route_that_does_well_gets_none() -> None:
         (metrics.AGREEMENTS, (*DEFLATE, "both", "12"), 1000),
         (metrics.CODEC_MESSAGES, (*CLIENT, "compressed"), 4e6),
         (metrics.PLANS, ("feed", "to_client", "deflate"), 1000),
+        # Some pictures among them are no reason to turn it off.
+        (metrics.CODEC_MESSAGES, (*CLIENT, "skipped_incompressible"), 1e6),
         (metrics.CLOSES, ("feed", "client", "1000"), 1000),
     ]
     assert told(well) == []

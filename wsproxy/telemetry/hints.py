@@ -12,6 +12,7 @@ from wsproxy.telemetry import metrics
 from wsproxy.telemetry.snapshot import Snapshot
 
 FEW_TUNNELS = 20
+MANY_MESSAGES = 1000
 LITTLE_BYTES = 1_000_000
 POOR_RATIO = 1.2
 """Below it, compressing saves less than a sixth."""
@@ -133,10 +134,20 @@ def _keeping(snapshot: Snapshot) -> str:
 def _small(snapshot: Snapshot, route: str) -> Iterator[str]:
     skipped = snapshot.number(metrics.CODEC_MESSAGES, route, "client", "skipped_small")
     compressed = snapshot.number(metrics.CODEC_MESSAGES, route, "client", "compressed")
-    if skipped >= 1000 and skipped > compressed:
+    if skipped >= MANY_MESSAGES and skipped > compressed:
         yield (
             f"{skipped / (skipped + compressed):.0%} of its messages are under the threshold and go uncompressed: see "
             "compression.client.threshold."
+        )
+
+
+def _noise(snapshot: Snapshot, route: str) -> Iterator[str]:
+    noise = snapshot.number(metrics.CODEC_MESSAGES, route, "client", "skipped_incompressible")
+    others = sum(snapshot.number(metrics.CODEC_MESSAGES, route, "client", each) for each in ("compressed", "cached"))
+    if noise >= MANY_MESSAGES and noise > NEARLY_ALL * (noise + others):
+        yield (
+            f"{noise / (noise + others):.0%} of its messages look like noise and go as they are: "
+            "compression.client.enabled = false spares looking at them."
         )
 
 
@@ -169,6 +180,7 @@ _RULES: tuple[Callable[[Snapshot, str], Iterator[str]], ...] = (
     _not_offered,
     _forgetful,
     _small,
+    _noise,
     _recodes,
     _over_limits,
 )
