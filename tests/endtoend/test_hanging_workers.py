@@ -21,6 +21,7 @@ from tests.endtoend.test_workers import (
     by_worker,
     children,
     clients_of,
+    ended,
     exchange,
     never_falling,
     pid_of_worker,
@@ -116,7 +117,7 @@ def test_workers_that_prepare_for_long_do_their_work_meanwhile(tmp_path: Path, p
     with started([str(path)]) as proxy, peers.client(proxy.url("/echo")) as client:
         path.write_text(path.read_text() + route("secure", "wss://127.0.0.1:9") + f'tls.ca = "{pipe}"\n')
         proxy.signal(signal.SIGHUP)
-        pipe.write_bytes(trustme.CA().cert_pem.bytes())
+        feed(proxy.pid, pipe, trustme.CA().cert_pem.bytes())
         began, sent = monotonic(), 0
         while monotonic() < began + 5:
             exchange(client, "meanwhile")
@@ -128,3 +129,43 @@ def test_workers_that_prepare_for_long_do_their_work_meanwhile(tmp_path: Path, p
             pass  # an empty file
         wait_for("its end", lambda: proxy.metric("wsproxy_config_reloads_total", result="failure") == 1)
         exchange(client, "still there")
+
+
+def test_a_worker_that_dies_while_it_prepares_leaves_a_successor_that_serves(
+    tmp_path: Path, plain_upstream: peers.Upstream
+) -> None:
+    """The successor is there before the reload is done, and is asked to prepare for itself."""
+    path, pipe = tmp_path / "proxy.toml", tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    authority = trustme.CA().cert_pem.bytes()
+    path.write_text(base() + route("echo", plain_upstream.url))
+    with started([str(path)]) as proxy:
+        path.write_text(path.read_text() + route("secure", "wss://127.0.0.1:9") + f'tls.ca = "{pipe}"\n')
+        proxy.signal(signal.SIGHUP)
+        feed(proxy.pid, pipe, authority)
+        doomed, other = (pid_of_worker(proxy, place) for place in (1, 0))
+        with pipe.open("wb") as held:  # once a worker reads, which gets nothing yet
+            os.kill(doomed, signal.SIGKILL)
+            wait_for("its successor", lambda: doomed not in children(proxy.pid) and len(children(proxy.pid)) == 2)
+            wait_for("the other one to read", lambda: reads(other, pipe))
+            held.write(authority)
+        wait_for("the other one to have read", lambda: not reads(other, pipe))
+        feed(pid_of_worker(proxy, 1), pipe, authority)
+        wait_for("the reload", lambda: proxy.metric("wsproxy_config_reloads_total", result="success") == 1)
+        wait_for("both of them serving", lambda: proxy.metric("wsproxy_workers") == 2)
+        assert ended(proxy) == 1
+        with peers.client(proxy.url("/echo")) as client:
+            exchange(client, "served")
+
+
+def feed(pid: int, pipe: Path, content: bytes) -> None:
+    """Let that process read the pipe to its end."""
+    with pipe.open("wb") as held:
+        wait_for("the reader", lambda: reads(pid, pipe))
+        held.write(content)
+    wait_for("the reader's end", lambda: not reads(pid, pipe))
+
+
+def reads(pid: int, pipe: Path) -> bool:
+    """That process has the pipe open."""
+    return any(os.path.realpath(each) == str(pipe) for each in Path(f"/proc/{pid}/fd").iterdir())

@@ -166,7 +166,9 @@ class Supervisor:
             self._settings = generation.settings
             self._listeners.commit(change)
             for place in serving:
-                place.tell(Commit(change.serves))
+                # One that died meanwhile may have a successor, which has prepared nothing and waits for its turn.
+                if place.serving:
+                    place.tell(Commit(change.serves))
             self._shares = []  # new groups of sockets know of none
             self._share_out()
 
