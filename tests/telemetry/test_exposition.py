@@ -19,7 +19,7 @@ from wsproxy.protocol.tally import Tally
 from wsproxy.settings.tree import Compression, Health, LegCompression, Listener, Route, Settings, Upstream, WeightedUrl
 from wsproxy.telemetry import metrics
 from wsproxy.telemetry.counters import NO_ROUTE, Counters, Tallies
-from wsproxy.telemetry.exposition import render
+from wsproxy.telemetry.exposition import LINES_A_PIECE, render
 from wsproxy.telemetry.metrics import CATALOGUE, Kind, Metric
 from wsproxy.telemetry.snapshot import Snapshot, merge
 
@@ -281,3 +281,30 @@ def test_the_page_lists_the_values_of_a_label(counters: Counters, label: str, me
     (row,) = re.findall(rf"^\| `{label} \| (.*) \|$", DOCUMENT, flags=re.MULTILINE)
     told = {each.labels[label.partition("`")[0]] for each in families(counters)[metric].samples}
     assert set(re.findall(r"`([\w-]+)`", row)) == told
+
+
+MANY = 120
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text"])
+def test_many_routes_are_told_of_in_small_pieces_that_are_one_answer(accept: str) -> None:
+    """No tunnel waits for the lines of hundreds of routes, and each metric has its comments once."""
+    counters = Counters(
+        Settings(
+            routes=tuple(Route(name=f"route-{number}", upstream="backend") for number in range(MANY)),
+            upstreams={"backend": Upstream(endpoints=(WeightedUrl("ws://a:1"),))},
+        )
+    )
+    pieces = list(render(finished(counters.snapshot(at_once)), accept))
+    lines = [piece.count(b"\n") - piece.count(b"# ") for piece in pieces]
+    assert max(lines) <= LINES_A_PIECE
+    assert min(lines[:-2]) >= 0
+    answer = b"".join(pieces).decode()
+    told = re.findall(r"^# TYPE (wsproxy_\w+)", answer, flags=re.MULTILINE)
+    assert len(told) == len(set(told)) == len(CATALOGUE)
+    assert answer.count("# HELP wsproxy_") == len(CATALOGUE)
+    parse = parse_openmetrics if accept else parse_text
+    found = {family.name: family for family in parse(answer)}
+    names = {sample.labels["route"] for sample in found["wsproxy_message_size_bytes"].samples}
+    assert names == {f"route-{number}" for number in range(MANY)}
+    assert len(found["wsproxy_messages"].samples) == MANY * 2 * 2 * 5
