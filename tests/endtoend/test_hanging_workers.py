@@ -27,6 +27,7 @@ from tests.endtoend.test_workers import (
     pid_of_worker,
     received,
 )
+from tests.endtoend.wire import knock
 
 
 def test_while_no_worker_answers_nobody_is_told_that_it_is_ready(plain_upstream: peers.Upstream) -> None:
@@ -156,6 +157,44 @@ def test_a_worker_that_dies_while_it_prepares_leaves_a_successor_that_serves(
         assert ended(proxy) == 1
         with peers.client(proxy.url("/echo")) as client:
             exchange(client, "served")
+
+
+@pytest.mark.parametrize("command", ["drain-endpoint", "undrain-endpoint"])
+def test_an_order_while_a_worker_is_being_started_is_for_that_one_too(
+    tmp_path: Path, plain_upstream: peers.Upstream, command: str
+) -> None:
+    """A dead worker's successor reads its CA from a pipe, so that there is time for it."""
+    control, path, ca = (tmp_path / name for name in ("control.sock", "proxy.toml", "ca.pem"))
+    authority = trustme.CA().cert_pem.bytes()
+    ca.write_bytes(authority)
+    secure = route("secure", "wss://127.0.0.1:9") + f'tls.ca = "{ca}"\n'
+    path.write_text(base(control=control) + route("echo", plain_upstream.url) + secure)
+    with started([str(path)]) as proxy:
+        if command == "undrain-endpoint":
+            order(control, "drain-endpoint", plain_upstream.url)
+        doomed = pid_of_worker(proxy, 1)
+        ca.unlink()
+        os.mkfifo(ca)
+        os.kill(doomed, signal.SIGKILL)
+        with ca.open("wb") as held:
+            order(control, command, plain_upstream.url)
+            held.write(authority)
+        wait_for("both of them serving", lambda: proxy.metric("wsproxy_workers") == 2)
+        expected = 503 if command == "drain-endpoint" else 101
+        for _ in range(20):
+            wire = knock(proxy.address, "/echo")
+            assert wire.head().status == expected
+            wire.hang_up()
+
+
+def order(control: Path, command: str, endpoint: str) -> None:
+    """What `wsproxy ctl` does; the answer must not be an error."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(str(control))
+        sock.sendall(json.dumps({"command": command, "endpoint": endpoint}).encode() + b"\n")
+        with sock.makefile() as answers:
+            assert "error" not in json.loads(answers.readline())
 
 
 def feed(pid: int, pipe: Path, content: bytes) -> None:

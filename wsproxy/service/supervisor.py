@@ -19,7 +19,7 @@ from wsproxy.errors import CannotStart
 from wsproxy.gateway.generation import Generation
 from wsproxy.network.listen import share_out
 from wsproxy.service.listeners import Change, Listeners
-from wsproxy.service.messages import Abandon, Commit, Drain, Prepare, Stop
+from wsproxy.service.messages import Abandon, Ask, Commit, Drain, Prepare, Stop
 from wsproxy.service.orders import Answer, CountTunnels, DrainEndpoint, ListTunnels, Order, TakeSnapshot
 from wsproxy.service.place import Place
 from wsproxy.settings.tree import Settings, Shutdown
@@ -145,6 +145,8 @@ class Supervisor:
             if problem == "":
                 place.tell(Commit(self._listeners.serves))
                 place.serving = True
+                for endpoint in prepare.draining ^ self._draining:  # what was ordered meanwhile
+                    place.tell(Ask(0, DrainEndpoint(endpoint, endpoint in self._draining)))
             if self._ending.is_set():
                 place.tell(Stop())
             return str(problem)
