@@ -6,10 +6,6 @@ Invariant: every request that the page made and every complaint on its console i
 import base64
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,20 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.endtoend.proxy import DEADLINE, wait_for
 from tests.world.browser import find as find
-
-_FLAGS = (
-    "--headless",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    # It shows only our own page, and many containers have nothing to make a sandbox of.
-    "--no-sandbox",
-    "--no-proxy-server",
-    "--hide-scrollbars",
-    "--remote-debugging-port=0",
-)
+from tests.world.browser import launched
 
 
 class Tab:
@@ -131,26 +114,12 @@ class Tab:
 @contextlib.contextmanager
 def browser(binary: str) -> Iterator[Tab]:
     """A browser with one tab; everything of it is ended afterwards."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        log = Path(folder, "log")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [binary, *_FLAGS, f"--user-data-dir={folder}/profile", "about:blank"],
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        try:
-            address = Path(folder, "profile", "DevToolsActivePort")
-            wait_for("the browser's debugging port", lambda: address.exists() and address.read_text().count("\n") > 0)
-            port = int(address.read_text().split()[0])
-            with connect(_page(port), max_size=None, compression=None, ping_interval=None) as wire:
-                yield Tab(wire)
-        finally:
-            # Its children too, also if it has ended by itself.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with launched(binary, "--hide-scrollbars", "about:blank") as (_, folder):
+        address = folder / "profile" / "DevToolsActivePort"
+        wait_for("the browser's debugging port", lambda: address.exists() and address.read_text().count("\n") > 0)
+        port = int(address.read_text().split()[0])
+        with connect(_page(port), max_size=None, compression=None, ping_interval=None) as wire:
+            yield Tab(wire)
 
 
 def _page(port: int) -> str:

@@ -174,15 +174,16 @@ def _address(name: str, line: str) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def started(arguments: Sequence[str], env: dict[str, str] | None = None) -> Iterator[Proxy]:
-    """`wsproxy run` with these arguments, ready; stopped in the end."""
+def running(command: Sequence[str], env: dict[str, str] | None = None, pass_fds: Sequence[int] = ()) -> Iterator[Proxy]:
+    """A proxy that ``command`` starts, or becomes, ready; stopped in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "wsproxy", "run", *arguments],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env=environment() if env is None else env,
+        pass_fds=pass_fds,
     )
     try:
         proxy = Proxy(process)
@@ -194,6 +195,11 @@ def started(arguments: Sequence[str], env: dict[str, str] | None = None) -> Iter
         yield proxy
     finally:
         proxy.stop()
+
+
+def started(arguments: Sequence[str], env: dict[str, str] | None = None) -> contextlib.AbstractContextManager[Proxy]:
+    """`wsproxy run` with these arguments."""
+    return running([sys.executable, "-m", "wsproxy", "run", *arguments], env)
 
 
 @contextlib.contextmanager

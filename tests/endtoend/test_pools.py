@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from websockets.sync.client import ClientConnection
 
 from tests.endtoend.peers import client
 from tests.endtoend.pools import clients, dead_url, feed, numbered, once, refused, telling, up
-from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, environment, started, wait_for
+from tests.endtoend.proxy import BASE, DEADLINE, Proxy, configured, running, started, wait_for
 
 
 def test_least_connections_counts_tunnels_and_goes_on_counting_after_a_reload(tmp_path: Path) -> None:
@@ -111,8 +110,7 @@ def test_when_all_are_full_a_newcomer_is_told_so() -> None:
         assert once(proxy) in (0, 1)
 
 
-@contextmanager
-def own_hosts(path: Path, config: str) -> Iterator[Proxy]:
+def own_hosts(path: Path, config: str) -> AbstractContextManager[Proxy]:
     """A proxy that reads ``path`` where others read /etc/hosts: in a mount namespace of its own."""
     unshare = shutil.which("unshare")
     flags = ["-m"] if os.geteuid() == 0 else ["-r", "-m"]
@@ -121,24 +119,7 @@ def own_hosts(path: Path, config: str) -> Iterator[Proxy]:
     file = path.with_name("proxy.toml")
     file.write_text(config)
     script = f'mount --bind "{path}" /etc/hosts && exec "{sys.executable}" -m wsproxy run "{file}"'
-    process = subprocess.Popen(
-        [unshare, *flags, "sh", "-c", script],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    try:
-        proxy = Proxy(process)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    try:
-        yield proxy
-    finally:
-        proxy.stop()
+    return running([unshare, *flags, "sh", "-c", script])
 
 
 def test_a_name_is_looked_up_again_and_tunnels_to_vanished_addresses_stay(tmp_path: Path) -> None:

@@ -1,26 +1,24 @@
 """A service supervisor as systemd is one: told of every state, and handing over its sockets."""
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.endtoend import peers
-from tests.endtoend.proxy import Proxy, environment, route, wait_for
+from tests.endtoend.proxy import Proxy, environment, route, running, wait_for
 
 BASE = '[metrics]\nlisten = "127.0.0.1:0"\n[shutdown]\ngrace_seconds = 2\nclose_spread_seconds = 0\n'
 
 
-@contextlib.contextmanager
 def activated(
     config: Path, sockets: list[socket.socket], names: str, extra: dict[str, str] | None = None
-) -> Iterator[Proxy]:
+) -> AbstractContextManager[Proxy]:
     """`wsproxy run` with these sockets from descriptor 3 on, as systemd starts it: LISTEN_PID is its own pid."""
     # Only the process itself knows its pid beforehand; it puts the sockets where they belong, then becomes the proxy.
     numbers = [sock.fileno() for sock in sockets]
@@ -33,24 +31,7 @@ def activated(
     )
     command = [sys.executable, "-c", program, str(config)]
     variables = environment(LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=names, **(extra or {}))
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=variables,
-        pass_fds=numbers,
-    )
-    try:
-        proxy = Proxy(process)
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
-    try:
-        yield proxy
-    finally:
-        proxy.stop()
+    return running(command, variables, numbers)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

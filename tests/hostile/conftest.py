@@ -6,23 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.endtoend.conftest import bare as bare
+from tests.endtoend.conftest import no_ends_left_open as no_ends_left_open
 from tests.endtoend.proxy import Proxy, configured, route
-from tests.endtoend.wire import RawUpstream, hang_up_all, raw_upstream
 from tests.hostile.upstreams import Judge, Recorder, nginx_upstream, node_upstream, recorder
-
-
-@pytest.fixture(autouse=True)
-def no_ends_left_open() -> Iterator[None]:
-    """Bare ends are a test's own: none outlives it."""
-    yield
-    hang_up_all()
-
-
-@pytest.fixture
-def bare() -> Iterator[RawUpstream]:
-    """An upstream whose connections the test answers by hand."""
-    with raw_upstream() as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="package")

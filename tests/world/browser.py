@@ -9,11 +9,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
 
 from tests.world.clients import PATIENCE, Job, Seen
 
@@ -26,7 +25,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
-    # It shows only the page beside this file, and many containers have nothing to make a sandbox of.
+    # It shows only pages of ours, and many containers have nothing to make a sandbox of.
     "--no-sandbox",
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
@@ -38,6 +37,27 @@ _FLAGS = (
 def find() -> str | None:
     """The first Chromium on the path."""
     return next((found for name in _NAMES if (found := shutil.which(name)) is not None), None)
+
+
+@contextlib.contextmanager
+def launched(binary: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The browser, and a folder with its `profile` and its words in `log`; all of its processes are ended with it."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with Path(folder, "log").open("wb") as log:
+            # A session of its own, so that all of the browser's processes can be ended together.
+            process = subprocess.Popen(
+                [binary, *_FLAGS, f"--user-data-dir={folder}/profile", *arguments],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            yield process, Path(folder)
+        finally:
+            # Also if it has ended by itself: its children may not have.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 class _Site(ThreadingHTTPServer):
@@ -91,28 +111,20 @@ class Chromium:
         self._binary = binary
 
     def converse(self, jobs: Sequence[Job]) -> list[Seen]:
-        with _Site(jobs) as site, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with _Site(jobs) as site:
             thread = threading.Thread(target=site.serve_forever, daemon=True)
             thread.start()
-            command = [self._binary, *_FLAGS, f"--user-data-dir={folder}", f"http://127.0.0.1:{site.server_port}/"]
-            # A session of its own, so that all of the browser's processes can be ended together.
-            with (Path(folder) / "log").open("w+b") as log:
-                browser = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-                try:
-                    return [self._next(site, browser, log) for _ in jobs]
-                finally:
-                    # Also if it has ended by itself: its children may not have.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(browser.pid, signal.SIGKILL)
-                    browser.wait()
-                    site.shutdown()
-                    thread.join()
+            try:
+                with launched(self._binary, f"http://127.0.0.1:{site.server_port}/") as (process, folder):
+                    return [self._next(site, process, folder / "log") for _ in jobs]
+            finally:
+                site.shutdown()
+                thread.join()
 
-    def _next(self, site: _Site, browser: subprocess.Popen[bytes], log: BinaryIO) -> Seen:
+    def _next(self, site: _Site, browser: subprocess.Popen[bytes], log: Path) -> Seen:
         """The next result, or what the browser said when it ended without one."""
         limit = monotonic() + PATIENCE
         while monotonic() < limit and browser.poll() is None:
             with contextlib.suppress(queue.Empty):
                 return site.seen.get(timeout=0.5)
-        log.seek(0)
-        raise AssertionError(f"no result from {self._binary}: {log.read()[-2_000:]!r}")
+        raise AssertionError(f"no result from {self._binary}: {log.read_bytes()[-2_000:]!r}")

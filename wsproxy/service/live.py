@@ -15,7 +15,7 @@ from wsproxy.protocol.plan import Plan
 from wsproxy.protocol.tally import Direction
 from wsproxy.service.orders import TunnelFacts
 from wsproxy.settings.tree import Route
-from wsproxy.telemetry.access_log import describe_agreement
+from wsproxy.telemetry.access_log import describe_legs
 from wsproxy.telemetry.counters import Tallies
 
 
@@ -49,8 +49,6 @@ class LiveTunnel:
         """All of it in plain values, at time ``now``."""
         to_client = self.tallies[Side.CLIENT][Direction.SENT]
         from_client = self.tallies[Side.CLIENT][Direction.RECEIVED]
-        wire = to_client.wire_bytes + from_client.wire_bytes
-        payload = to_client.payload_bytes + from_client.payload_bytes
         return {
             "id": ident,
             "route": self.route.name,
@@ -63,11 +61,7 @@ class LiveTunnel:
             "payload_bytes_to_client": to_client.payload_bytes,
             "wire_bytes_from_client": from_client.wire_bytes,
             "wire_bytes_to_client": to_client.wire_bytes,
-            "ratio": round(payload / wire, 2) if wire else None,
-            "client_agreement": describe_agreement(self.agreements[Side.CLIENT]),
-            "upstream_agreement": describe_agreement(self.agreements[Side.UPSTREAM]),
-            "plan_to_client": self.plans[Side.CLIENT].value,
-            "plan_to_upstream": self.plans[Side.UPSTREAM].value,
+            **describe_legs(self.tallies, self.agreements, self.plans),
         }
 
 

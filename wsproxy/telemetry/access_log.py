@@ -90,8 +90,6 @@ def log_tunnel_closed(closed: TunnelClosed) -> None:
     from_client = closed.tallies[Side.CLIENT][Direction.RECEIVED]
     to_upstream = closed.tallies[Side.UPSTREAM][Direction.SENT]
     from_upstream = closed.tallies[Side.UPSTREAM][Direction.RECEIVED]
-    client_wire = to_client.wire_bytes + from_client.wire_bytes
-    client_payload = to_client.payload_bytes + from_client.payload_bytes
     fields: dict[str, Value] = {
         "route": closed.route,
         "upstream": closed.upstream,
@@ -108,11 +106,7 @@ def log_tunnel_closed(closed: TunnelClosed) -> None:
         "wire_bytes_to_client": to_client.wire_bytes,
         "wire_bytes_from_upstream": from_upstream.wire_bytes,
         "wire_bytes_to_upstream": to_upstream.wire_bytes,
-        "ratio": round(client_payload / client_wire, 2) if client_wire else None,
-        "client_agreement": describe_agreement(closed.agreements[Side.CLIENT]),
-        "upstream_agreement": describe_agreement(closed.agreements[Side.UPSTREAM]),
-        "plan_to_client": closed.plans[Side.CLIENT].value,
-        "plan_to_upstream": closed.plans[Side.UPSTREAM].value,
+        **describe_legs(closed.tallies, closed.agreements, closed.plans),
         "initiator": closed.initiator,
         "code": closed.code,
         "reason": _cut(closed.reason),
@@ -249,6 +243,22 @@ def _without_origin(target: str) -> str:
     return target if found is None else target[found.end() :]
 
 
-def describe_agreement(agreement: LegAgreement) -> str:
+def describe_legs(
+    tallies: Tallies, agreements: tuple[LegAgreement, LegAgreement], plans: tuple[Plan, Plan]
+) -> dict[str, Value]:
+    """The client's ratio, what was agreed on, and what that makes of messages: of an ended tunnel or a live one."""
+    client = tallies[Side.CLIENT]
+    wire = client[Direction.SENT].wire_bytes + client[Direction.RECEIVED].wire_bytes
+    payload = client[Direction.SENT].payload_bytes + client[Direction.RECEIVED].payload_bytes
+    return {
+        "ratio": round(payload / wire, 2) if wire else None,
+        "client_agreement": _agreement(agreements[Side.CLIENT]),
+        "upstream_agreement": _agreement(agreements[Side.UPSTREAM]),
+        "plan_to_client": plans[Side.CLIENT].value,
+        "plan_to_upstream": plans[Side.UPSTREAM].value,
+    }
+
+
+def _agreement(agreement: LegAgreement) -> str:
     """What a leg agreed on; several extensions in their order, with a plus sign between them."""
     return "none" if agreement is None else _cut(agreement.label)
