@@ -1,4 +1,5 @@
-# Two stages: the first has pip, the result has neither pip nor a compiler. Any base with Python 3.11 or newer will do.
+# Two stages: what builds stays in the first. Any base with Python 3.11 or newer will do; what it brings, a pip for example,
+# stays in it.
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
@@ -24,16 +25,15 @@ LABEL org.opencontainers.image.title="wsproxy" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/wsproxy /opt/wsproxy
+COPY deploy/container/wsproxy.toml /etc/wsproxy/wsproxy.toml
 # Nothing is written at run time, so the root file system may be read-only.
 ENV PATH=/opt/wsproxy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    WSPROXY_LISTEN=0.0.0.0:8080 \
-    WSPROXY_METRICS=0.0.0.0:9464 \
-    WSPROXY_LOG_FORMAT=json
+    WSPROXY_CONFIG=/etc/wsproxy/wsproxy.toml
 USER 65532:65532
 EXPOSE 8080 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/opt/wsproxy/bin/wsproxy", "health"]
-# A sidecar needs WSPROXY_UPSTREAM alone; a gateway mounts a file and names it in WSPROXY_CONFIG.
+# A sidecar needs WSPROXY_UPSTREAM alone; a gateway mounts its file over /etc/wsproxy/wsproxy.toml.
 ENTRYPOINT ["/opt/wsproxy/bin/wsproxy"]
 CMD ["run"]

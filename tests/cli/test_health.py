@@ -34,10 +34,14 @@ def test_a_unix_socket_named_in_the_file(tmp_path: Path) -> None:
         try:
             wait_for("the pages' socket", (tmp_path / "pages").exists)
             wait_for("readiness", lambda: run("health", str(file)).stdout == "ready\n")
+            file.write_text('workers = "${WSPROXY_NO_SUCH_VARIABLE}"\n' + file.read_text())
+            assert run("health", str(file)).stdout == "ready\n", "the proxy goes on, and so does its check"
         finally:
             proxy.terminate()
     assert proxy.returncode == 0
     assert run("health", str(file)).returncode == 1
+    file.write_text("metrics.listen = 9464\n")
+    assert run("health", str(file)).stderr.startswith(f"wsproxy: {file}: metrics.listen: ")
 
 
 @pytest.mark.parametrize(

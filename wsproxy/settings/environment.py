@@ -58,11 +58,21 @@ def load_settings(flags: Overrides, environ: Mapping[str, str]) -> Settings:
 
 
 def metrics_address(flags: Overrides, environ: Mapping[str, str]) -> str:
-    """Where a proxy that is started in the same way has its read-only pages; empty if it has none. Raises BadUsage."""
+    """Where a proxy that is started in the same way has its read-only pages; empty if it has none. Raises BadUsage.
+
+    What else is wrong with its file is not asked: a proxy keeps its configuration when a wrong file takes its place.
+    """
     given = _given(flags, environ)
-    if "config" in given:
-        return load_settings(flags, environ).metrics.listen
-    return given["metrics"].value if "metrics" in given else DEFAULT_METRICS
+    if "metrics" in given:
+        return given["metrics"].value
+    if "config" not in given:
+        return DEFAULT_METRICS
+    document, problems, prefix = _read_file(given["config"].value, environ)
+    settings = read(document, problems)
+    wrong = [f"{prefix}{path}: {problem}" for path, problem in problems.found.items() if _within(path, "metrics")]
+    if wrong:
+        raise BadUsage(wrong)
+    return settings.metrics.listen
 
 
 def load_file(path: str, environ: Mapping[str, str]) -> Settings:
