@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from wsproxy.settings.tree import Shutdown
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "compose"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
 
@@ -36,6 +38,20 @@ def test_all_ports_are_of_this_machine_alone() -> None:
     for service in SERVICES.values():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:")
+
+
+def test_each_waits_until_what_it_needs_is_healthy() -> None:
+    """wsproxy's own health check is the image's."""
+    for name, service in SERVICES.items():
+        assert name == "wsproxy" or service["healthcheck"]["test"][0] == "CMD"
+        for needed, how in service.get("depends_on", {}).items():
+            assert needed in SERVICES
+            assert how == {"condition": "service_healthy"}
+    assert [name for name in SERVICES if "depends_on" not in SERVICES[name]] == ["backend"]
+
+
+def test_a_drain_fits_into_the_time_that_the_proxy_has_to_end() -> None:
+    assert Shutdown().grace_seconds < int(SERVICES["wsproxy"]["stop_grace_period"].removesuffix("s"))
 
 
 def test_prometheus_scrapes_the_proxy_and_has_its_rules() -> None:

@@ -12,7 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from wsproxy import __version__
 from wsproxy.cli.main import main
+from wsproxy.settings.tree import Shutdown
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 VERSIONS = ("1.33", "1.37")
@@ -94,17 +96,28 @@ def test_the_sidecar_is_a_native_one() -> None:
     assert [(each["name"], each["restartPolicy"]) for each in pod["initContainers"]] == [("wsproxy", "Always")]
 
 
+def seconds_of(step: Object) -> int:
+    """How long a preStop step waits."""
+    if "sleep" in step:
+        return int(step["sleep"]["seconds"])
+    waits = re.search(r"time\.sleep\((\d+)\)", step["exec"]["command"][-1])
+    assert waits is not None, step
+    return int(waits[1])
+
+
 def test_a_drain_fits_into_the_time_that_a_pod_has_to_end() -> None:
     file = tomllib.loads((FOLDER / "gateway" / "base" / "wsproxy.toml").read_text())
-    grace = file["shutdown"]["grace_seconds"]
     for pod in pods():
-        steps = [each.get("lifecycle", {}).get("preStop", {}) for each in pod["containers"]]
-        waits = [step.get("sleep", {}).get("seconds", 0) for step in steps]
         drains_beside = "initContainers" in pod  # the sidecar drains while the backend's step waits
-        needed = max(grace, *waits) if drains_beside else grace + max(waits)
-        assert needed < pod["terminationGracePeriodSeconds"] <= needed + 15
+        (proxy,) = [each for each in containers(pod) if each["name"] == "wsproxy"]
+        # The sidecar has no file that would say anything else than the default.
+        grace = Shutdown().grace_seconds if drains_beside else file["shutdown"]["grace_seconds"]
+        needed = grace + seconds_of(proxy["lifecycle"]["preStop"])
         if drains_beside:
-            assert max(waits) > grace, "the backend would leave before the drain is over"
+            (kept,) = [seconds_of(each["lifecycle"]["preStop"]) for each in pod["containers"]]
+            assert needed < kept, "the backend would leave before the drain is over"
+            needed = kept
+        assert needed < pod["terminationGracePeriodSeconds"] <= needed + 15
 
 
 def test_every_container_is_locked_down_and_sized() -> None:
@@ -114,6 +127,12 @@ def test_every_container_is_locked_down_and_sized() -> None:
             assert each["securityContext"]["readOnlyRootFilesystem"] is True
             assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert set(each["resources"]["requests"]) == {"cpu", "memory"}
+
+
+def test_the_image_is_of_this_version() -> None:
+    for path in sorted(FOLDER.rglob("kustomization.yaml")):
+        for named in yaml.safe_load(path.read_text()).get("images", []):
+            assert named["newTag"] == __version__, path
 
 
 def test_probes_ask_for_pages_that_exist() -> None:

@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from wsproxy.cli.main import main
+from wsproxy.settings.tree import Shutdown
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = ("wsproxy.service", "wsproxy.socket")
@@ -41,6 +43,14 @@ def test_the_service_is_exposed_little(units: Path) -> None:
     assert level is not None, told
     print(level[0])
     assert float(level[1]) <= 1.5
+
+
+def test_a_drain_fits_into_the_time_that_the_service_has_to_end() -> None:
+    seconds = re.search(r"^TimeoutStopSec=(\d+)$", (FOLDER / "wsproxy.service").read_text(), re.MULTILINE)
+    assert seconds is not None
+    with (FOLDER / "wsproxy.toml").open("rb") as file:
+        assert "shutdown" not in tomllib.load(file)
+    assert Shutdown().grace_seconds < int(seconds[1])
 
 
 def test_its_configuration_is_valid() -> None:

@@ -6,6 +6,7 @@ browser's traffic from the measured clients'. Must never import the proxy's own 
 Invariants: the first line on stdout is the port; the n-th subscriber of a feed gets the same messages in every run.
 """
 
+import os
 import signal
 import sys
 from collections import Counter
@@ -119,6 +120,8 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    # Interrupted at a terminal it has nothing to put in order, and so no traceback to show.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # It has nothing to put in order, and no traceback to show. The first process of a container does not heed TERM
+    # unless it says so.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:0")
