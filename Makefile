@@ -8,11 +8,12 @@ VENV = { $(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	{ echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian, python3-venv)" >&2; exit 1; } } \
 	&& $(PYTHON) -m venv
 
-.PHONY: help demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-codec-cpu bench-engines bench-scrapes bench-syscalls reference charts lock clean
+.PHONY: help venv demo test lint types layers unit test-zlib world autobahn fuzz soak reload-soak bench bench-codec-cpu bench-engines bench-scrapes bench-syscalls reference charts lock clean
 
 help:
 	@echo "make demo   live demo: a backend without compression, the proxy, real clients"
 	@echo "make test   everything that CI checks"
+	@echo "make venv   a virtual environment with wsproxy in it: then  . .venv/bin/activate"
 	@echo "make test-zlib  the tests with neither isal nor zlib-ng installed"
 	@echo "make world      every make of client and upstream, every combination"
 	@echo "make autobahn   the Autobahn TestSuite against every plan, into docs/conformance.md"
@@ -37,6 +38,8 @@ help:
 .venv/dev.stamp: .venv/runtime.stamp requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
+
+venv: .venv/runtime.stamp
 
 demo: .venv/runtime.stamp
 	$(BIN)/python -m wsproxy demo --seconds 10

@@ -1,6 +1,7 @@
 """The laws of docs/architecture.md that import-linter cannot express, read from the source itself."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,17 @@ def test_source_keeps_the_laws(path: Path) -> None:
     for name in names_in(tree):
         plain = name.replace("no_context_takeover", "").lower()
         assert not any(word in plain for word in BANNED), f"{name} is a name that says nothing"
+
+
+def test_the_architecture_page_has_every_file() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)/` \| ([^|]+) \|", page, re.MULTILINE))
+    layers = {path.name: path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert set(rows) == set(layers)
+    for name, layer in layers.items():
+        files = {path.stem if path.suffix == ".py" else path.name for path in layer.iterdir()} - {
+            "__init__",
+            "__pycache__",
+        }
+        told = {word.rstrip("/") for word in re.findall(r"`([^`]+)`", rows[name])}
+        assert told == files, f"{name}/: not in the tree or not on the page: {told ^ files}"

@@ -23,21 +23,24 @@ STAYING = re.compile(r"(wsproxy run|wsproxy demo .*--keep|python -m wsproxy\.dem
 ELSEWHERE = {
     r"make (?!-)[a-z-]+": "test_commands.py: the target is there",
     r"[A-Z_]+=\S+ .*make bench": "test_commands.py: the target is there",
-    r"pip install ": "test_package.py",
-    r"pipx (run|install) ": "test_package.py",
-    r"python -m build": "test_package.py",
+    r"apt-get |\. \.venv/bin/activate": "test_bare_root.py",
+    r"python3 -m venv |/opt/wsproxy/bin/pip |install -": "test_bare_root.py",
+    r"systemctl ": "test_systemd.py",
     r"docker (build|run) ": "test_container.py, with buildah",
     r"docker compose ": "test_compose.py: the file is valid",
-    r"kubectl (apply|kustomize|port-forward|create) ": "test_manifests.py",
-    r"systemctl |install -|cp deploy/systemd|useradd ": "test_systemd.py",
-    r"apt-get |npm ci|git clone |cd ": "sets up a machine",
+    r"kubectl ": "test_manifests.py",
 }
 """Commands that need what no test machine has, or that another test runs: how they begin, and who shows them."""
 
 
-def commands(page: Path) -> Iterator[str]:
-    """The commands of a page's ``sh`` blocks in order, continued lines joined, comments left out."""
-    for block in _BLOCK.findall(page.read_text()):
+def commands(page: Path, *sections: str) -> Iterator[str]:
+    """The commands of a page's ``sh`` blocks in order, continued lines joined, comments left out.
+
+    :param sections: how the headings begin of those that count, beside the text before the first; none: all of them.
+    """
+    first, *others = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
+    chosen = [first, *(part for part in others if not sections or part.startswith(sections))]
+    for block in (block for part in chosen for block in _BLOCK.findall(part)):
         for line in block.replace("\\\n", " ").splitlines():
             command = re.sub(r"(^|\s+)# .*$", "", line).strip()
             if command:
@@ -50,7 +53,7 @@ def shown_elsewhere(command: str) -> bool:
 
 def targets(command: str) -> list[str]:
     """The make targets that a command asks for."""
-    found = re.search(r"(?:^|\s)make ((?:[a-z][a-z-]*\s*)+)", command)
+    found = re.match(r"(?:[A-Z_]+=\S+ )*make ((?:[a-z][a-z-]*\s*)+)", command)
     return found[1].split() if found else []
 
 
@@ -81,9 +84,9 @@ if [ -n "$WSPROXY_PID" ]; then kill "$WSPROXY_PID"; wait "$WSPROXY_PID"; WSPROXY
 """
 
 
-def script(page_commands: list[str]) -> str:
+def script(page_commands: list[str], python: str = sys.executable) -> str:
     """A bash script that runs them one after the other; a proxy takes the place of the one before it."""
-    lines = [_PRELUDE.format(python=shlex.quote(sys.executable))]
+    lines = [_PRELUDE.format(python=shlex.quote(python))]
     for number, command in enumerate(page_commands):
         if STAYING.match(command):
             is_proxy = command.startswith("wsproxy")

@@ -1,5 +1,6 @@
 """Every command of the documentation works as it is written."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -31,8 +32,16 @@ def test_a_command_that_fails_would_be_found(tmp_path: Path) -> None:
     assert "failed: wsproxy chekc" in done.stderr
 
 
+def test_what_is_shown_elsewhere_is_on_some_page() -> None:
+    """A pattern that no command needs any more would hide the next one that it fits."""
+    everything = [command for page in PAGES for command in commands.commands(page)]
+    for pattern in commands.ELSEWHERE:
+        assert any(re.match(pattern, command) for command in everything), pattern
+
+
 def test_make_targets_are_there() -> None:
     asked = {target for page in PAGES for command in commands.commands(page) for target in commands.targets(command)}
+    asked |= {target for page in PAGES for target in re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)`", page.read_text())}
     assert {"demo", "test"} <= asked
     for target in sorted(asked):
         done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
