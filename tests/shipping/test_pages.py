@@ -11,6 +11,8 @@ import pytest
 from tests.shipping.commands import PAGES, ROOT
 
 PACKAGE = ROOT / "wsproxy"
+README = ROOT / "README.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text()
 
 
@@ -71,19 +73,32 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(found), target
 
 
-def test_the_readmes_ratios_are_those_that_were_measured() -> None:
-    measured = (ROOT / "docs" / "performance.md").read_text()
-    (table,) = re.findall(r"^### Compressing 1,024 B.*?\n\n(.*?)\n\n", measured, re.MULTILINE | re.DOTALL)
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+def table(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table after a heading of the third rank."""
+    (text,) = re.findall(rf"^### {re.escape(heading)}\n\n(\|.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_the_readmes_figures_are_those_that_were_measured() -> None:
+    readme, measured = README.read_text().lower(), PERFORMANCE.read_text()
+    rows = table(measured, "Compressing 1,024 B, 12 bits, mem_level 5")
     kinds = [name.removesuffix(" hot") for name in rows[0] if name.endswith(" hot")]
-    (default,) = [row[2:-1] for row in rows if row[:2] == ["isal", "1"]]
-    ratios = {kind: float(default[3 * index + 2]) for index, kind in enumerate(kinds)}
-    told = dict(
-        re.findall(r"^\| ([a-z]+)[^|]* \| ([0-9.]+) \| \d", (ROOT / "README.md").read_text().lower(), re.MULTILINE)
-    )
+    (isal,) = [[float(cell) for cell in row[2:-1]] for row in rows if row[:2] == ["isal", "1"]]
+    told = re.findall(r"^\| ([a-z]+)[^|]* \| ([0-9.]+) \| (\d+) to (\d+) us \|$", readme, re.MULTILINE)
     assert len(told) == 4
-    for kind, ratio in told.items():
-        assert float(ratio) == pytest.approx(ratios[kind], abs=0.1), kind
+    for kind, ratio, hot, cold in told:
+        place = 3 * kinds.index(kind)
+        assert [float(hot), float(cold), float(ratio)] == pytest.approx(isal[place : place + 3], rel=0.1), kind
+    names = {"zlib": "wsproxy, zlib", "go": "Go gorilla", "python": "Python websockets", "node": "Node ws"}
+    names |= {"wsproxy": "wsproxy", "haproxy": "HAProxy tunnel"}
+    feed = {row[0]: (float(row[1].split()[0]), float(row[2])) for row in table(measured, "feed 1 KiB")[2:]}
+    told = re.findall(r"^\| ([^|]+) \| ([0-9.]+) us \| ([0-9.]+) \|$", readme, re.MULTILINE)
+    assert len(told) == len(names)
+    for words, cpu, ratio in told:
+        (name,) = [
+            name for word, name in names.items() if re.search(rf"\b{word}\b", words.removeprefix("wsproxy with "))
+        ]
+        assert (float(cpu), float(ratio)) == pytest.approx(feed[name], rel=0.1), words
 
 
 def test_each_dependency_has_its_reason() -> None:
