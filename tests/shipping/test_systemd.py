@@ -1,18 +1,25 @@
 """The units are accepted by systemd, and the service is exposed as little as a network service can be."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.endtoend import peers
+from tests.endtoend.conftest import plain_upstream as plain_upstream
+from tests.endtoend.proxy import running
 from wsproxy.cli.main import main
 from wsproxy.settings.tree import Shutdown
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = ("wsproxy.service", "wsproxy.socket")
+HIDDEN = {"ProtectProc=invisible": "hidepid=invisible", "ProcSubset=pid": "subset=pid"}
+"""What of /proc the service does not see: the unit's line, and the option of the mount that systemd makes for it."""
 
 
 @pytest.fixture
@@ -43,6 +50,20 @@ def test_the_service_is_exposed_little(units: Path) -> None:
     assert level is not None, told
     print(level[0])
     assert float(level[1]) <= 1.5
+
+
+def test_its_metrics_are_whole_behind_what_the_unit_hides(plain_upstream: peers.Upstream) -> None:
+    unit = (FOLDER / "wsproxy.service").read_text()
+    hidden = [option for line, option in HIDDEN.items() if re.search(rf"^{line}$", unit, re.MULTILINE)]
+    assert hidden
+    mount = f"mount -t proc -o {','.join(hidden)} proc /proc"
+    enter = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*enter, mount], capture_output=True, check=False).returncode:
+        pytest.skip("no /proc can be mounted here")
+    flags = f"--listen 127.0.0.1:0 --metrics 127.0.0.1:0 --upstream {plain_upstream.url}"
+    with running([*enter, f"{mount} && exec '{sys.executable}' -m wsproxy run {flags}"]) as proxy:
+        for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
+            assert proxy.metric(name) > 0, name
 
 
 def test_a_drain_fits_into_the_time_that_the_service_has_to_end() -> None:
