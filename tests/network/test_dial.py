@@ -60,11 +60,11 @@ def serve_tls_once(server: socket.socket, name: str) -> threading.Thread:
     return thread
 
 
-def test_tcp_by_name() -> None:
+def test_tcp_by_name(localhost: str) -> None:
     async def main() -> None:
         # Only on IPv4: where the name has an IPv6 address too, that one refuses and the other is tried.
         with socket.create_server(("127.0.0.1", 0)) as server:
-            endpoint = parse_endpoint(f"ws://localhost:{server.getsockname()[1]}")
+            endpoint = parse_endpoint(f"ws://{localhost}:{server.getsockname()[1]}")
             transport = await dial(endpoint, None, "", 5)
             far, _ = server.accept()
             await transport.send_all(b"hello")

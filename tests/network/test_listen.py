@@ -103,10 +103,10 @@ def test_tcp_tells_its_real_port() -> None:
     run(main)
 
 
-def test_a_name_listens_on_all_its_addresses() -> None:
+def test_a_name_listens_on_all_its_addresses(localhost: str) -> None:
     async def main() -> None:
-        listeners = await open_listeners(TcpAddress("localhost", 0))
-        found = {address[4][0] for address in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+        listeners = await open_listeners(TcpAddress(localhost, 0))
+        found = {address[4][0] for address in socket.getaddrinfo(localhost, 0, type=socket.SOCK_STREAM)}
         assert {listening.address.rpartition(":")[0].strip("[]") for listening in listeners} <= found
         for listening in listeners:
             host = listening.address.rpartition(":")[0].strip("[]")

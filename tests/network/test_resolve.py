@@ -6,8 +6,8 @@ import trio
 from wsproxy.network.resolve import _literal, resolve
 
 
-def test_a_name_has_its_addresses_each_once() -> None:
-    found = trio.run(resolve, "localhost", 80)
+def test_a_name_has_its_addresses_each_once(localhost: str) -> None:
+    found = trio.run(resolve, localhost, 80)
     assert "127.0.0.1" in found
     assert len(found) == len(set(found))
 

@@ -49,6 +49,14 @@ def shown(listener: ssl.SSLContext, name: str | None) -> tuple[str, ...]:
     return names_in(ssl.DER_cert_to_PEM_cert(der))
 
 
+def test_a_connection_that_is_cut_is_no_end(tmp_path: Path) -> None:
+    """Whatever this version of Python thinks of it."""
+    listener = make_listener_tls(ListenerTls((issued(tmp_path, "a.example"),)))
+    assert listener is not None
+    for made in (listener, make_upstream_tls(UpstreamTls())):
+        assert not made.options & getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+
+
 def test_names_of_a_certificate(tmp_path: Path) -> None:
     certificate = issued(tmp_path, "Feed.Example.com", "*.example.org", "192.0.2.1", "2001:db8::1")
     assert sorted(names_in(Path(certificate.cert).read_text())) == [

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsproxy.errors import ConnectionLost
+from wsproxy.network.tls import make_strict
 from wsproxy.network.tls_transport import TlsTransport
 from wsproxy.network.transport import PlainTransport, Transport, address_text
 
@@ -24,6 +25,8 @@ _SERVER_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 _CA.issue_cert("feed.test").configure_cert(_SERVER_TLS)
 _CLIENT_TLS = ssl.create_default_context()
 _CA.configure_trust(_CLIENT_TLS)
+make_strict(_SERVER_TLS)
+make_strict(_CLIENT_TLS)
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

@@ -14,10 +14,11 @@ from itertools import chain
 from wsproxy.errors import WsproxyError
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-# Possessive quantifiers: nothing is ever matched twice, which is what keeps a hostile header linear.
+# Nothing is matched more than twice, which is what keeps a hostile header linear: quantifiers are possessive, but not
+# around what can be matched in two ways, of which Debian 12's Python (3.11.2) takes a part for all.
 _NAME = re.compile(rb"(%b++)" % _TOKEN)
 # A quoted value must be a token once unescaped (RFC 6455 §9.1), so a comma or a semicolon cannot hide in one.
-_PARAMETER = re.compile(rb'[ \t]*+;[ \t]*+(%b++)(?:[ \t]*+=[ \t]*+(?:(%b++)|"((?:\\?%b)++)"))?+' % ((_TOKEN,) * 3))
+_PARAMETER = re.compile(rb'[ \t]*+;[ \t]*+(%b++)(?:[ \t]*+=[ \t]*+(?:(%b++)|"((?:\\?%b)+)"))?' % ((_TOKEN,) * 3))
 _BETWEEN = re.compile(rb"[ \t]*+(?:,[ \t]*+)*+")
 _SHORT = 256
 """Bytes of a line that is worth remembering."""

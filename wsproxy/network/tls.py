@@ -17,6 +17,8 @@ from wsproxy.settings import tree
 # WebSocket over HTTP/2 is another protocol (RFC 8441).
 _PROTOCOLS = ["http/1.1"]
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_CUT_IS_AN_END: ssl.Options = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", ssl.Options(0))
+"""Set by some versions of Python, 3.11.2 among them."""
 
 
 def make_listener_tls(settings: tree.ListenerTls) -> ssl.SSLContext | None:
@@ -46,7 +48,7 @@ def _server_tls(settings: tree.ListenerTls, certificate: tree.Certificate) -> ss
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.minimum_version = _VERSIONS[settings.minimum_version]
     tls.set_alpn_protocols(_PROTOCOLS)
-    tls.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    make_strict(tls)
     _load_certificate(tls, certificate.cert, certificate.key)
     if settings.client_ca:
         with _authorities(settings.client_ca):
@@ -66,8 +68,14 @@ def make_upstream_tls(settings: tree.UpstreamTls) -> ssl.SSLContext:
     if settings.client_cert:
         _load_certificate(tls, settings.client_cert, settings.client_key)
     tls.set_alpn_protocols(_PROTOCOLS)
-    tls.options |= ssl.OP_NO_RENEGOTIATION
+    make_strict(tls)
     return tls
+
+
+def make_strict(tls: ssl.SSLContext) -> None:
+    """No renegotiation, no compression, and a connection that is cut is no end of what was sent (RFC 8446 §6.1)."""
+    tls.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    tls.options &= ~_CUT_IS_AN_END
 
 
 def _names(path: str) -> tuple[str, ...]:
