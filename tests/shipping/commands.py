@@ -26,6 +26,9 @@ ELSEWHERE = {
     r"apt-get |\. \.venv/bin/activate": "test_bare_root.py",
     r"python3 -m venv |/opt/wsproxy/bin/pip |install -": "test_bare_root.py",
     r"systemctl ": "test_systemd.py",
+    r"pip install -e ./wsproxy-rot|wsproxy schema \| grep x-rot|wsproxy (check|run) (near|far)\.toml": (
+        "endtoend/test_extensions.py: the example is installed, and two proxies speak it"
+    ),
     r"docker (build|run) ": "test_container.py, with buildah",
     r"docker compose ": "test_compose.py: the file is valid",
     r"kubectl ": "test_manifests.py",
