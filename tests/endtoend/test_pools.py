@@ -161,3 +161,24 @@ def test_a_name_that_is_not_found_is_told_and_changes_nothing(tmp_path: Path) ->
             hosts.write_text("")
             wait_for("the line", lambda: any(" name not found " in line for line in proxy.lines))
             assert once(proxy) == 2
+
+
+def test_a_name_that_gets_another_address_takes_its_clients_along_and_no_others(tmp_path: Path) -> None:
+    """As when a pod of a stateful set is started anew."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.2 a.internal\n127.0.0.3 b.internal\n")
+    sources = [f"127.0.1.{number}" for number in range(1, 31)]
+    with ExitStack() as stack:
+        first = stack.enter_context(telling(2, host="127.0.0.2"))
+        for number in (3, 4):
+            stack.enter_context(telling(number, host=f"127.0.0.{number}", port=first.port))
+        urls = [f"ws://{name}.internal:{first.port}" for name in ("a", "b")]
+        pool = feed(urls, 'balance = "client_hash"', "resolve_seconds = 0.1")
+        proxy = stack.enter_context(own_hosts(hosts, BASE + pool))
+        before = {source: once(proxy, source) for source in sources}
+        assert set(before.values()) == {2, 3}
+        hosts.write_text("127.0.0.4 a.internal\n127.0.0.3 b.internal\n")
+        moved = next(source for source in sources if before[source] == 2)
+        wait_for("the new address", lambda: once(proxy, moved) == 4)
+        after = {source: once(proxy, source) for source in sources}
+        assert after == {source: {2: 4, 3: 3}[number] for source, number in before.items()}

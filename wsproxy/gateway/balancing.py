@@ -88,14 +88,26 @@ class _RandomOfTwo:
 
 
 class _ClientHash:
-    """The highest score of client and instance (rendezvous hashing, weighted): when an instance comes or goes, only
-    its own clients move."""
+    """The highest score (rendezvous hashing, weighted) among endpoints, then among the addresses of that one's name.
+
+    When one comes or goes, only its own clients move; and when a name gets another address, nobody moves elsewhere.
+    """
 
     def choose(self, instances: Sequence[Instance], share: Share, client: str) -> Instance:
-        return max(instances, key=lambda each: _score(client, each, share(each)))
+        endpoints: dict[str, list[Instance]] = {}
+        for each in instances:
+            endpoints.setdefault(each.endpoint.url, []).append(each)
+        if len(endpoints) > 1:
+            totals = {url: sum(map(share, members)) for url, members in endpoints.items()}
+            url = max(totals, key=lambda url: _score(f"{client} {url}", totals[url]))
+        else:
+            (url,) = endpoints
+        members = endpoints[url]
+        if len(members) == 1:
+            return members[0]
+        return max(members, key=lambda each: _score(f"{client} {url} {each.address}", share(each)))
 
 
-def _score(client: str, instance: Instance, share: float) -> float:
-    text = f"{client} {instance.endpoint.url} {instance.address or ''}"
+def _score(text: str, share: float) -> float:
     drawn = int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "big")
     return -share / math.log((drawn + 0.5) / 2**56)
