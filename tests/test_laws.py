@@ -1,10 +1,16 @@
 """The laws of docs/architecture.md that import-linter cannot express, read from the source itself."""
 
 import ast
+import pkgutil
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import wsproxy
 
 PACKAGE = Path(__file__).parent.parent / "wsproxy"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -58,3 +64,36 @@ def test_the_architecture_page_has_every_file() -> None:
         }
         told = {word.rstrip("/") for word in re.findall(r"`([^`]+)`", rows[name])}
         assert told == files, f"{name}/: not in the tree or not on the page: {told ^ files}"
+
+
+def parsed(items: Any, possessive: bool = False) -> Iterator[tuple[str, bool]]:
+    """The operations of a parsed pattern, and whether each is inside what is repeated possessively."""
+    for name, told in items:
+        yield str(name), possessive
+        inside = possessive or str(name) == "POSSESSIVE_REPEAT"
+        parts = told[1] if str(name) == "BRANCH" else told if isinstance(told, tuple) else ()
+        for part in parts:
+            if hasattr(part, "getwidth"):
+                yield from parsed(part, inside)
+
+
+def varies(pattern: str | bytes) -> bool:
+    """Something that can match in two ways is repeated possessively."""
+    parse = import_module("re._parser").parse
+    return any(inside and name in ("BRANCH", "MAX_REPEAT", "MIN_REPEAT") for name, inside in parsed(parse(pattern)))
+
+
+def test_no_pattern_is_matched_wrongly_by_early_python_3_11() -> None:
+    """Python 3.11.2, which is Debian 12's, takes a part of such a repetition for all of it."""
+    assert varies(r"(?:ab?c)?+")
+    assert not varies(r"(?:a++b)++c?")
+    modules = [found.name for found in pkgutil.walk_packages(wsproxy.__path__, "wsproxy.")]
+    patterns = {
+        f"{name}.{key}": value.pattern
+        for name in modules
+        if not name.endswith("__main__")
+        for key, value in vars(import_module(name)).items()
+        if isinstance(value, re.Pattern)
+    }
+    assert len(patterns) > 20
+    assert [name for name, pattern in patterns.items() if varies(pattern)] == []
