@@ -44,14 +44,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _ready(names: str) -> list[Contestant]:
-    """The chosen contestants that can run here; says what is missing for the others."""
+def _ready(names: str, skipped: dict[str, str]) -> list[Contestant]:
+    """The chosen contestants that can run here; what is missing for the others goes to ``skipped``, and is said."""
     wanted = [part.strip().lower() for part in names.split(",") if part.strip()]
     found: list[Contestant] = []
     for each in CONTESTANTS:
         if wanted and not any(each.name.lower().startswith(part) for part in wanted):
             continue
         if how := each.missing():
+            skipped[each.name] = f"not installed ({how})"
             say(f"! skipping {each.name}: {how}")
             continue
         if each.build is not None:
@@ -112,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = Results.read(given.from_json)
     else:
         program = load_program.build(BUILD)
-        contestants, workloads = _ready(given.peers), _chosen(given.only)
         results = Results(_machine())
+        contestants, workloads = _ready(given.peers, results.skipped), _chosen(given.only)
         with tempfile.TemporaryDirectory(prefix="wsproxy-bench-") as name:
             folder = Path(name)
             cert, key = _certificate(folder)

@@ -57,8 +57,11 @@ def render(results: Results) -> str:
             continue
         parts.append(f"## {title}\n\n![{title}](performance/{group}.svg)\n")
         parts += [_table(results, workload) for workload in workloads]
-    if failed := results.errors():
-        lines = [f"* {each.workload}, {each.contestant}, round {each.round + 1}: {each.error}" for each in failed]
+    lines = [f"* {name}: {why}" for name, why in results.skipped.items()]
+    lines += [
+        f"* {each.workload}, {each.contestant}, round {each.round + 1}: {each.error}" for each in results.errors()
+    ]
+    if lines:
         parts.append("## Without a result\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -93,9 +96,8 @@ def _bars(results: Results) -> str:
     lines = ["## What it is to reach\n", "| | at most | measured | |", "|---|--:|--:|---|"]
     for bar in BARS:
         value = bar.value(results)
-        if value is not None:
-            verdict = "yes" if value.median <= bar.limit else "**no**"
-            lines.append(f"| {bar.text} | {bar.limit:g} | {_ratio(value)} | {verdict} |")
+        verdict = "not measured" if value is None else "yes" if value.median <= bar.limit else "**no**"
+        lines.append(f"| {bar.text} | {bar.limit:g} | {_ratio(value)} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -64,10 +64,12 @@ class Results:
     """All samples of a run.
 
     :ivar machine: what it ran on: processor, versions, date.
+    :ivar skipped: contestants and workloads that were not measured as they ought to be, each with the reason.
     """
 
     machine: dict[str, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def contestants(self, workload: str) -> list[str]:
         """Those that took part, in the order in which they did first."""
@@ -101,13 +103,13 @@ class Results:
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = {"machine": self.machine, "samples": [asdict(each) for each in self.samples]}
+        data = {"machine": self.machine, "skipped": self.skipped, "samples": [asdict(each) for each in self.samples]}
         path.write_text(json.dumps(data, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Results":
         data = json.loads(path.read_text())
-        return cls(data["machine"], [Sample(**each) for each in data["samples"]])
+        return cls(data["machine"], [Sample(**each) for each in data["samples"]], data.get("skipped", {}))
 
 
 def percentile(histogram: Mapping[int, int], share: float) -> float | None:

@@ -55,10 +55,12 @@ class Runner:
         frame_files = load_program.prepare(workload, self._settings.folder)
         connections = min(workload.connections, (self._settings.files - _SPARE_FILES) // 2)
         if connections < workload.connections:
-            self._say(
-                f"! {workload.name}: only {connections:,} connections, because the hard limit of open files is "
+            why = (
+                f"only {connections:,} connections, because the hard limit of open files is "
                 f"{self._settings.files:,} (ulimit -Hn)"
             )
+            self.results.skipped[workload.name] = why
+            self._say(f"! {workload.name}: {why}")
         taking_part = [each for each in contestants if each.runs(workload)]
         for number in range(min(self._settings.rounds, workload.rounds or self._settings.rounds)):
             shift = number % max(1, len(taking_part))

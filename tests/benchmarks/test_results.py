@@ -46,8 +46,10 @@ def test_what_was_not_measured_has_no_ratio() -> None:
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "results.json"
-    results().write(path)
-    assert Results.read(path) == results()
+    found = results()
+    found.skipped["mitmproxy"] = "not installed"
+    found.write(path)
+    assert Results.read(path) == found
 
 
 def test_percentiles_are_within_a_bucket() -> None:
@@ -72,9 +74,12 @@ def test_every_bar_names_a_workload_and_contestants_that_can_meet_in_it() -> Non
 
 def test_the_page_has_verdicts_tables_plots_and_failures(tmp_path: Path) -> None:
     found = results()
+    found.skipped["nginx tunnel"] = "not installed (apt-get install nginx-light)"
     text = report.render(found)
     assert "| feed 1 KiB: CPU of wsproxy over Go gorilla | 0.45 | 0.25 | yes |" in text
     assert "| wsproxy | 10.0 (10.0 to 30.0) | 3.50 |" in text
+    assert "| feed 1 KiB: CPU of wsproxy over Node ws | 0.15 |  | not measured |" in text
+    assert "## Without a result\n\n* nginx tunnel: not installed (apt-get install nginx-light)\n" in text
     assert "* feed 1 KiB, Node ws, round 1: it fell over" in text
     page = tmp_path / "performance.md"
     report.write(found, text, page)
