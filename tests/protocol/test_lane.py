@@ -44,7 +44,8 @@ def frame(first: int, payload: bytes, mask: bool, length_form: int = 0) -> bytes
 payloads = st.one_of(
     st.binary(max_size=140),
     st.sampled_from([b"", b"price 1.5", "żółw".encode(), "żółw".encode()[:-1], b"\xff", b"x" * 126, b"y" * 350]),
-    st.sampled_from([BOMB, NOISE]),
+    # Short on the wire, and inflated on either side of a tight limit; more than one step.
+    st.sampled_from([b"z" * 400, b"z" * 401, BOMB, NOISE]),
 )
 firsts = st.sampled_from([0x81, 0x82] * 6 + [0xC1, 0xC2] * 6 + [0x01, 0x80, 0x00, 0x89, 0x8A, 0x83, 0x91, 0xC9, 0x42])
 legal = st.tuples(firsts, payloads)
@@ -206,6 +207,21 @@ def test_every_form_of_a_length_in_a_read_of_its_own(side: Side, form: int, size
         joined.run()
         outcomes.append(told(joined))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("fast_lane", [False, True])
+@pytest.mark.parametrize("side", Side)
+def test_the_end_of_a_cut_frame_is_not_taken_for_a_message(fast_lane: bool, side: Side) -> None:
+    """Although the read that brings it looks like one."""
+    key = b"\x80\0\0\0\0" if side is Side.CLIENT else b"\0"
+    inner = bytes([0x82, key[0] | 5]) + key[1:] + b"inner"
+    payload = b"x" * 50 + inner
+    outer = bytes([0x82, key[0] | len(payload)]) + key[1:] + payload
+    joined = Joined(fast_lane=fast_lane)
+    joined.send_raw(side, outer[: -len(inner)])
+    joined.send_raw(side, inner)
+    joined.run()
+    assert [message for _, message in joined.messages(side.other)] == [payload]
 
 
 @pytest.mark.parametrize("fast_lane", [False, True])
