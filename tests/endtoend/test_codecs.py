@@ -9,7 +9,7 @@ import pytest
 from tests.endtoend.conftest import StartProxy
 from tests.endtoend.conversations import content
 from tests.endtoend.proxy import BASE, Proxy, route, wait_for
-from tests.endtoend.wire import BINARY, Frame, RawUpstream, Wire, tunnel
+from tests.endtoend.wire import BINARY, Frame, RawUpstream, Wire, answer, knock, tunnel
 
 OFFER = "permessage-deflate; client_max_window_bits"
 FORGETFUL = "compression.client.server_no_context_takeover = true"
@@ -87,6 +87,24 @@ def test_over_the_budget_no_window_is_kept(start_proxy: StartProxy, bare: RawUps
     assert proxy.metric("wsproxy_codec_memory_reserved_bytes") == 0
     with tunnel(proxy.address, bare, "/a", offer=OFFER):
         assert takeover(proxy, "both") == 2
+
+
+def test_the_budget_holds_for_those_who_come_at_once(start_proxy: StartProxy, bare: RawUpstream) -> None:
+    """Five are being negotiated before the upstream answers any of them."""
+    zlib_alone = route("a", bare.url, 'compression.client.engine = "zlib"')
+    proxy = start_proxy(zlib_alone, base=BASE + "[limits]\ncodec_memory_bytes = 80_000\n")
+    with ExitStack() as stack:
+        clients, upstreams = [], []
+        for _ in range(5):
+            clients.append(knock(proxy.address, "/a", OFFER))
+            stack.callback(clients[-1].hang_up)
+            upstreams.append(bare.receive())
+            stack.callback(upstreams[-1][0].hang_up)
+        for wire, asked in upstreams:
+            wire.sock.sendall(answer(asked))
+        agreed = [client.head().get("sec-websocket-extensions") or "" for client in clients]
+        assert ["server_no_context_takeover" in each for each in agreed] == [False] + 4 * [True]
+        assert (takeover(proxy, "both"), takeover(proxy, "none")) == (1, 4)
 
 
 def deflated(text: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """What tunnels share: caches through reloads, and who still fits into the budget."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -41,8 +42,9 @@ def test_a_cache_outlives_a_reload_that_does_not_change_it() -> None:
 
 def test_without_a_budget_everything_is_afforded() -> None:
     codecs = Codecs(settings(make("a")))
-    with codecs.reserve(10**12):
-        assert codecs.afford(make("a")) == make("a")
+    codecs.reserved = 10**12
+    with codecs.afford(make("a")) as share:
+        assert share.route == make("a")
 
 
 @pytest.mark.parametrize("upstream", [None, replace(LEG, client_max_window_bits=15)], ids=["client", "both"])
@@ -54,25 +56,28 @@ def test_what_is_afforded_fits(upstream: LegCompression | None) -> None:
     size = sum(Encoder(engine, window, DeflateOptions()).capacity for window in windows)
     size += sum(Decoder(engine, Window(12, True)).capacity for _ in windows)
     codecs = Codecs(settings(route, budget=3 * size))
-    afforded = 0
-    while codecs.afford(route) == route:
-        codecs.reserved += size
-        afforded += 1
-    assert afforded == 3
-    forgetful = codecs.afford(route).compression
-    for leg in (forgetful.client, forgetful.upstream):
-        assert leg.server_no_context_takeover
-        assert leg.client_no_context_takeover
-    assert replace(forgetful.client, server_no_context_takeover=False, client_no_context_takeover=False) == replace(
-        LEG, lenient=True
-    )
-    codecs.reserved -= size
-    assert codecs.afford(route) == route
+    with ExitStack() as stack:
+        # All at once: none of the three has a tunnel yet when the fourth comes.
+        shares = [stack.enter_context(codecs.afford(route)) for _ in range(4)]
+        assert [share.route == route for share in shares] == [True, True, True, False]
+        assert codecs.reserved == 3 * size
+        forgetful = shares[3].route.compression
+        for leg in (forgetful.client, forgetful.upstream):
+            assert leg.server_no_context_takeover
+            assert leg.client_no_context_takeover
+        assert replace(forgetful.client, server_no_context_takeover=False, client_no_context_takeover=False) == replace(
+            LEG, lenient=True
+        )
+        # The client of one of them did not want any compression.
+        shares[0].settle(0)
+        assert stack.enter_context(codecs.afford(route)).route == route
+    assert codecs.reserved == 0
 
 
 def test_a_reservation_ends_with_its_tunnel_whatever_ends_it() -> None:
     codecs = Codecs(settings(make("a")))
-    with pytest.raises(ValueError, match="it failed"), codecs.reserve(1000):
+    with pytest.raises(ValueError, match="it failed"), codecs.afford(make("a")) as share:
+        share.settle(1000)
         assert codecs.reserved == 1000
         raise ValueError("it failed")
     assert codecs.reserved == 0

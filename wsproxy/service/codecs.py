@@ -34,7 +34,8 @@ class Codecs:
     """One worker's.
 
     :ivar caches: by route name.
-    :ivar reserved: bytes that the codecs of its tunnels may come to hold, each once it is in full use.
+    :ivar reserved: bytes that the codecs of its tunnels, and of those that are being agreed on, may come to hold, each
+        once it is in full use.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -62,24 +63,50 @@ class Codecs:
         for cache in self.caches.values():
             cache.age(now)
 
-    def afford(self, route: Route) -> Route:
-        """The route as there is memory for it: without takeover if its agreements might not fit into the budget."""
+    @contextmanager
+    def afford(self, route: Route) -> Iterator["Share"]:
+        """While a newcomer enters and its tunnel lives: what it may hold counts from here on.
+
+        Its opening handshake takes a while, in which many others may ask; so it is reserved before it is agreed on.
+        """
+        share = self._share(route)
+        self.reserved += share.size
+        try:
+            yield share
+        finally:
+            share.settle(0)
+
+    def _share(self, route: Route) -> "Share":
         compression = route.compression
-        if not self._budget or self.reserved + _most(compression.client, compression.upstream) <= self._budget:
-            return route
+        if not self._budget:
+            return Share(self, route, 0)
+        most = _most(compression.client, compression.upstream)
+        if self.reserved + most <= self._budget:
+            return Share(self, route, most)
         forgetful = replace(
             compression, client=_forgetful(compression.client), upstream=_forgetful(compression.upstream)
         )
-        return replace(route, compression=forgetful)
+        return Share(self, replace(route, compression=forgetful), 0)
 
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """While a tunnel lives whose codecs may come to hold so many bytes."""
-        self.reserved += size
-        try:
-            yield
-        finally:
-            self.reserved -= size
+
+class Share:
+    """One tunnel's part of the budget.
+
+    :ivar route: the tunnel's, as there is memory for it: without takeover if its agreements might not fit.
+    :ivar size: bytes reserved.
+    """
+
+    __slots__ = ("_codecs", "route", "size")
+
+    def __init__(self, codecs: Codecs, route: Route, size: int) -> None:
+        self._codecs = codecs
+        self.route = route
+        self.size = size
+
+    def settle(self, size: int) -> None:
+        """Now it is known how many bytes the tunnel's codecs may come to hold."""
+        self._codecs.reserved += size - self.size
+        self.size = size
 
 
 def _most(client: LegCompression, upstream: LegCompression) -> int:

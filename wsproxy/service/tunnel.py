@@ -31,7 +31,7 @@ from wsproxy.protocol.randomness import random_bytes
 from wsproxy.protocol.rates import Toll
 from wsproxy.protocol.relay import Relay
 from wsproxy.protocol.tally import Direction, Tally
-from wsproxy.service.codecs import make_meter
+from wsproxy.service.codecs import Share, make_meter
 from wsproxy.service.live import LiveTunnel
 from wsproxy.service.proxy import Proxy
 from wsproxy.settings.tree import LegCompression, Route, RouteLimits, Timeouts
@@ -48,16 +48,21 @@ Agreements = tuple[LegAgreement, LegAgreement]
 class Opened:
     """Two finished opening handshakes.
 
+    :ivar share: of the budget of memory; with the route that they were made for.
     :ivar counters: the route's; by now the configuration in force may not have it any more.
     """
 
-    route: Route
+    share: Share
     counters: RouteCounters
     instance: Instance
     client: Http1Connection
     upstream: Http1Connection
     agreements: Agreements
     trace_id: str
+
+    @property
+    def route(self) -> Route:
+        return self.share.route
 
 
 async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
@@ -87,8 +92,8 @@ async def run_tunnel(proxy: Proxy, opened: Opened) -> None:
     )
     proxy.tunnels.add(live)
     try:
-        with proxy.codecs.reserve(flows.codec_capacity()):
-            await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))
+        opened.share.settle(flows.codec_capacity())
+        await proxy.switchboard.carry(tunnel, (opened.client.trailing(), opened.upstream.trailing()))
     finally:
         proxy.tunnels.discard(live)
         ending = relay.ending or Ending("proxy", ABNORMAL, "cut off")

@@ -43,6 +43,7 @@ from wsproxy.protocol.opening import (
     upstream_request,
 )
 from wsproxy.protocol.plain_heads import PlainSwitch
+from wsproxy.service.codecs import Share
 from wsproxy.service.connecting import Attempts, UpstreamConnection
 from wsproxy.service.forward import relay_refusal
 from wsproxy.service.proxy import Proxy
@@ -114,13 +115,14 @@ class Attempt:
         proxy.admission.check_handshake(generation.settings.limits, self._requester.address, now)
         leave = proxy.admission.take_tunnel(matched, self._requester.address, now)
         try:
-            await self._enter(opening, generation, matched)
+            with proxy.codecs.afford(matched) as share:
+                self.route = share.route
+                await self._enter(opening, generation, share)
         finally:
             leave()
 
-    async def _enter(self, opening: ClientRequest, generation: Generation, matched: Route) -> None:
-        proxy = self._proxy
-        self.route = route = proxy.codecs.afford(matched)
+    async def _enter(self, opening: ClientRequest, generation: Generation, share: Share) -> None:
+        proxy, route = self._proxy, share.route
         counters = proxy.counters.routes[route.name]
         self._client.transport.write_stall_seconds = route.timeouts.write_stall_seconds
         check_origin(route, opening.origin)
@@ -158,7 +160,7 @@ class Attempt:
                 raise Refused(504, "upstream_timeout", "the upstream did not answer in time")
             assert upstream is not None  # the scope was left in order
             asked = _Asked(opening, offers, legs, candidates, offered, key)
-            await self._answer(upstream, response, asked, route, counters)
+            await self._answer(upstream, response, asked, share, counters)
         finally:
             if upstream is not None:
                 upstream.close()
@@ -168,10 +170,10 @@ class Attempt:
         upstream: UpstreamConnection,
         response: _Answer,
         asked: _Asked,
-        route: Route,
+        share: Share,
         counters: RouteCounters,
     ) -> None:
-        opening = asked.opening
+        opening, route = asked.opening, share.route
         if isinstance(response, h11.Response):
             upstream.answered(response.status_code)
             self._count("rejected_by_upstream")
@@ -208,7 +210,7 @@ class Attempt:
         await self._client.answer_handshake(ours, route.timeouts.handshake_seconds)
         self._count("accepted")
         agreements = (client_agreement, upstream_agreement)
-        opened = Opened(route, counters, upstream.instance, self._client, upstream.http, agreements, opening.trace_id)
+        opened = Opened(share, counters, upstream.instance, self._client, upstream.http, agreements, opening.trace_id)
         await run_tunnel(self._proxy, opened)
 
     def _report(self, side: Side) -> Report:
