@@ -19,6 +19,7 @@ Invariants:
 import os
 from collections import deque
 from collections.abc import Callable
+from math import ceil
 
 import trio
 
@@ -34,7 +35,8 @@ SWEEP_SECONDS = 1.0
 SENT_TOGETHER = 16
 """Steady turns whose output is sent together: one send after the other finds a reader awake that the first one woke."""
 SWEPT_A_TURN = 50
-"""Tunnels that are swept at a time, a fifth of a millisecond: of 5,000 at once, messages would wait for 20."""
+"""Tunnels that are swept at a time, a fifth of a millisecond: of 5,000 at once, messages would wait for 20. A busy
+worker, which is late, looks at more, so that a sweep takes its second however many there are."""
 
 
 class Switchboard:
@@ -130,8 +132,6 @@ class Switchboard:
             end = ends.get(fd)
             if end is not None:
                 self._turn(end, ready, now)
-                if len(self._unsent) == SENT_TOGETHER:
-                    self._send_together(now)
             elif fd == self._nudged:
                 os.read(fd, 4096)
             else:
@@ -156,6 +156,8 @@ class Switchboard:
                 if relay.steady and not end.transport.buffered:
                     # What a steady tunnel says of one side's bytes, it says to the other side.
                     self._unsent.append(end.other)
+                    if len(self._unsent) == SENT_TOGETHER:
+                        self._send_together(now)
                     return
             else:
                 self._move(end, ready, now)
@@ -305,37 +307,44 @@ class Switchboard:
         quiet = Quiet(trim)
         while True:
             tunnels = list(self._tunnels)
-            slices = range(0, len(tunnels), SWEPT_A_TURN) or range(1)
-            for start in slices:
-                await trio.sleep(SWEEP_SECONDS / len(slices))
-                self._sweep(tunnels[start : start + SWEPT_A_TURN], quiet)
+            turns = max(1, ceil(len(tunnels) / SWEPT_A_TURN))
+            began, swept = trio.current_time(), 0
+            for turn in range(1, turns + 1):
+                due = began + SWEEP_SECONDS * turn / turns
+                if turn < turns and due <= trio.current_time():
+                    continue  # late, as on a busy worker: with the next ones, or a sweep would take a pass for each
+                await trio.sleep_until(due)
+                self._sweep(tunnels[swept : turn * SWEPT_A_TURN], quiet)
+                swept = turn * SWEPT_A_TURN
             quiet.trim()
 
     def _sweep(self, tunnels: list[Tunnel], quiet: Quiet) -> None:
         now = trio.current_time()
         for tunnel in tunnels:
-            if tunnel not in self._tunnels:
-                continue
-            if is_over(tunnel, now):
-                self._expire(tunnel, now)
-            elif tunnel.relay.look_at <= now:
-                self._look(tunnel, now)
-            for end in tunnel.ends:
-                if end.wants & WRITE and end.open:
-                    self._lose_if_stuck(end, now)
-            quiet.look(tunnel, now)
+            if tunnel in self._tunnels:
+                try:
+                    self._sweep_one(tunnel, quiet, now)
+                except Exception as failure:  # noqa: BLE001
+                    self._fail(tunnel, failure)
+
+    def _sweep_one(self, tunnel: Tunnel, quiet: Quiet, now: float) -> None:
+        if is_over(tunnel, now):
+            self._expire(tunnel, now)
+        elif tunnel.relay.look_at <= now:
+            self._look(tunnel, now)
+        for end in tunnel.ends:
+            if end.wants & WRITE and end.open:
+                self._lose_if_stuck(end, now)
+        quiet.look(tunnel, now)
 
     def _look(self, tunnel: Tunnel, now: float) -> None:
         client, upstream = tunnel.ends
-        try:
-            side = tunnel.relay.look((is_judged(client, upstream), is_judged(upstream, client)), now)
-            if side is not None:
-                self._lose(tunnel.ends[side], now, Lapse.PING)
-            if side is not None or tunnel.relay.has_output:
-                self._settle(tunnel, now)
-                self._wake_loop()
-        except Exception as failure:  # noqa: BLE001
-            self._fail(tunnel, failure)
+        side = tunnel.relay.look((is_judged(client, upstream), is_judged(upstream, client)), now)
+        if side is not None:
+            self._lose(tunnel.ends[side], now, Lapse.PING)
+        if side is not None or tunnel.relay.has_output:
+            self._settle(tunnel, now)
+            self._wake_loop()
 
     def _lose_if_stuck(self, end: End, now: float) -> None:
         try:
@@ -348,11 +357,8 @@ class Switchboard:
             lapse = Lapse.WRITE_STALL
         except ConnectionLost:
             lapse = None
-        try:
-            self._lose(end, now, lapse)
-            self._settle(end.tunnel, now)
-        except Exception as failure:  # noqa: BLE001
-            self._fail(end.tunnel, failure)
+        self._lose(end, now, lapse)
+        self._settle(end.tunnel, now)
 
     def _expire(self, tunnel: Tunnel, now: float) -> None:
         try:
