@@ -52,6 +52,11 @@ def test_the_service_is_exposed_little(units: Path) -> None:
     assert float(level[1]) <= 1.5
 
 
+def test_it_runs_what_every_system_has() -> None:
+    programs = re.findall(r"^Exec\w+=(\S+)", (FOLDER / "wsproxy.service").read_text(), re.MULTILINE)
+    assert set(programs) == {"/opt/wsproxy/bin/wsproxy", "/bin/sh"}
+
+
 def test_its_metrics_are_whole_behind_what_the_unit_hides(plain_upstream: peers.Upstream) -> None:
     unit = (FOLDER / "wsproxy.service").read_text()
     hidden = [option for line, option in HIDDEN.items() if re.search(rf"^{line}$", unit, re.MULTILINE)]
