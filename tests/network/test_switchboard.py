@@ -449,6 +449,55 @@ def test_what_one_round_of_turns_says_has_left_at_its_end() -> None:
     with_board(test)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_ends_that_fail_before_they_are_sent_to_keep_nothing_from_the_others(seed: int) -> None:
+    """Some are gone, some full, some meet a bug, between the read of one side and the sending to the other."""
+    source = random.Random(seed)
+    fates = source.choices(["sound", "both", "gone", "left", "full", "bug"], k=3 * board_module.SENT_TOGETHER)
+    large = struct.pack("!BBH", 0x81, 126, 60_000) + b"z" * 60_000
+
+    async def test(board: Switchboard, nursery: trio.Nursery) -> None:
+        rigs = [Rig(board, make_relay(None, None)[0]) for _ in fates]
+
+        async def expect_failure(rig: Rig) -> None:
+            with pytest.raises(RuntimeError, match="a bug"):
+                await rig.carry()
+
+        for rig, fate in zip(rigs, fates, strict=True):
+            nursery.start_soon(expect_failure if fate == "bug" else Rig.carry, rig)
+        await trio.testing.wait_all_tasks_blocked()
+        # Without a checkpoint from here on, so that the board takes only the turn that is called for.
+        for rig, fate in zip(rigs, fates, strict=True):
+            client, upstream = rig.ends
+            if fate == "bug":
+                rig.relay.__class__ = FaultySending
+            os.write(upstream.fileno(), large if fate == "full" else text_from_upstream(b"down"))
+            if fate == "both":
+                os.write(client.fileno(), text_from_client(b"up"))
+            elif fate == "gone":
+                client.close()
+            elif fate == "left":
+                client.shutdown(socket.SHUT_WR)
+        board._serve_ready(0)
+        assert not board._unsent
+        for rig, fate in zip(rigs, fates, strict=True):
+            client, upstream = rig.ends
+            if fate in ("sound", "both", "left"):
+                assert os.read(client.fileno(), 6) == text_from_upstream(b"down")
+            if fate == "both":
+                assert len(os.read(upstream.fileno(), 100)) == 2 + 4 + 2
+            if fate in ("gone", "left"):
+                assert struct.pack("!H", 1001) == (await rig.read_frame(Side.UPSTREAM))[:2]
+            if fate == "full":
+                assert rig.tunnel.ends[Side.CLIENT].transport.pending
+                assert await rig.read_exactly(Side.CLIENT, len(large)) == large
+        for rig in rigs:
+            for end in rig.ends:
+                end.close()
+
+    with_board(test)
+
+
 def test_a_flooding_tunnel_gets_one_read_while_every_quiet_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as many tunnels as one poll tells of: within three turns each has had its own."""
     monkeypatch.setattr(poller_module, "MAX_EVENTS", 32)
