@@ -449,6 +449,21 @@ def test_what_one_round_of_turns_says_has_left_at_its_end() -> None:
     with_board(test)
 
 
+def test_both_ends_that_go_at_once_do_not_put_the_board_to_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one's event comes after its hanging up, and is nobody else's: there is no sweep to wake the board."""
+    monkeypatch.setattr(board_module, "SWEEP_SECONDS", 60.0)
+
+    async def test(board: Switchboard, nursery: trio.Nursery) -> None:
+        rig = Rig(board, make_relay(None, None)[0])
+        nursery.start_soon(rig.carry)
+        await trio.testing.wait_all_tasks_blocked()
+        for end in rig.ends:
+            end.close()
+        await rig.over.wait()
+
+    with_board(test)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_ends_that_fail_before_they_are_sent_to_keep_nothing_from_the_others(seed: int) -> None:
     """Some are gone, some full, some meet a bug, between the read of one side and the sending to the other."""

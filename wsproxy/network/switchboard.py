@@ -48,6 +48,7 @@ class Switchboard:
         self._tunnels: set[Tunnel] = set()
         self._unfinished: deque[End] = deque()
         self._unsent: list[End] = []
+        self._trios: int | None = None
         # Written to when another task leaves work for the loop, which waits for the poller alone.
         self._nudged, self._nudge = os.pipe()
         os.set_blocking(self._nudged, False)
@@ -112,7 +113,7 @@ class Switchboard:
 
     async def serve(self) -> None:
         """Serve every tunnel on the board, for ever."""
-        descriptor = trios_descriptor()
+        self._trios = descriptor = trios_descriptor()
         if descriptor is not None:
             await take_turns(self._poller, descriptor, self._serve_ready)
         while True:
@@ -134,7 +135,8 @@ class Switchboard:
                 self._turn(end, ready, now)
             elif fd == self._nudged:
                 os.read(fd, 4096)
-            else:
+            elif fd == self._trios:
+                # Nothing else is: of an end that this round has hung up, an event may still be in the list.
                 others = True
         for _ in range(len(self._unfinished)):
             end = self._unfinished.popleft()
