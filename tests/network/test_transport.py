@@ -1,81 +1,16 @@
-"""Both transports over real sockets: backpressure, endings, TLS, and what cancellation leaves."""
+"""Both transports over real sockets: backpressure, endings, and what cancellation leaves."""
 
-import os
 import socket
-import ssl
-from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
-import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.network.pairs import PAIRS, MakePair, plain_pair, read_exactly, read_to_end, run, tcp_pair
 from wsproxy.errors import ConnectionLost
-from wsproxy.network.tls import make_strict
-from wsproxy.network.tls_transport import TlsTransport
-from wsproxy.network.transport import PlainTransport, Transport, address_text
-
-Pair = tuple[Transport, Transport]
-MakePair = Callable[[], Awaitable[Pair]]
-
-_CA = trustme.CA()
-_SERVER_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-_CA.issue_cert("feed.test").configure_cert(_SERVER_TLS)
-_CLIENT_TLS = ssl.create_default_context()
-_CA.configure_trust(_CLIENT_TLS)
-make_strict(_SERVER_TLS)
-make_strict(_CLIENT_TLS)
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        near = socket.create_connection(server.getsockname())
-        far, _ = server.accept()
-    return near, far
-
-
-async def plain_pair() -> Pair:
-    near, far = tcp_pair()
-    return PlainTransport(near), PlainTransport(far)
-
-
-async def tls_pair() -> Pair:
-    near, far = tcp_pair()
-    client = TlsTransport(near, _CLIENT_TLS, server_name="feed.test")
-    server = TlsTransport(far, _SERVER_TLS, server_side=True)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.do_handshake)
-        await client.do_handshake()
-    return client, server
-
-
-PAIRS = pytest.mark.parametrize("make_pair", [plain_pair, tls_pair])
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        with trio.fail_after(10):
-            await test()
-
-    trio.run(bounded)
-
-
-async def read_exactly(transport: Transport, size: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < size:
-        data = await transport.receive_some(size - len(parts))
-        assert data, "ended early"
-        parts += data
-    return bytes(parts)
-
-
-async def read_to_end(transport: Transport) -> bytes:
-    parts = bytearray()
-    while data := await transport.receive_some():
-        parts += data
-    return bytes(parts)
+from wsproxy.network.transport import PlainTransport, address_text
 
 
 @PAIRS
@@ -314,115 +249,6 @@ def test_drain_and_close_gives_up_in_time() -> None:
         assert far.fileno() == -1
         assert await near.receive_some() == b""
         near.close()
-
-    run(main)
-
-
-def test_tls_hands_out_what_waits_inside() -> None:
-    async def main() -> None:
-        near, far = await tls_pair()
-        await near.send_all(b"abcdefgh")
-        assert await far.receive_some(3) == b"abc"
-        assert far.buffered
-        assert far.read_now(3) == b"def"
-        assert far.buffered
-        assert far.read_now(3) == b"gh"
-        assert far.read_now() is None
-        near.close()
-        far.close()
-
-    run(main)
-
-
-def test_tls_without_close_notify_is_a_loss_after_the_data() -> None:
-    async def main() -> None:
-        near, far = await tls_pair()
-        await near.send_all(b"x" * 40_000)
-        # The session tickets: closing with unread input would be a reset.
-        assert near.read_now() is None
-        near.close()
-        assert await read_exactly(far, 40_000) == b"x" * 40_000
-        with pytest.raises(ConnectionLost, match="TLS"):
-            await far.receive_some()
-        with pytest.raises(ConnectionLost):
-            await far.receive_some()
-        far.close()
-
-    run(main)
-
-
-def test_tls_garbage_is_a_loss_after_the_data() -> None:
-    async def main() -> None:
-        near, far = await tls_pair()
-        await near.send_all(b"good")
-        with socket.socket(fileno=os.dup(near.fileno())) as raw:
-            raw.sendall(b"not a record at all")
-        assert await far.receive_some() == b"good"
-        with pytest.raises(ConnectionLost, match="TLS"):
-            await far.receive_some()
-        near.close()
-        far.close()
-
-    run(main)
-
-
-def test_tls_data_in_one_read_with_the_handshake_is_not_forgotten() -> None:
-    async def main() -> None:
-        near, far = tcp_pair()
-        server = TlsTransport(far, _SERVER_TLS, server_side=True)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        client = _CLIENT_TLS.wrap_bio(incoming, outgoing, server_hostname="feed.test")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.do_handshake)
-            with pytest.raises(ssl.SSLWantReadError):
-                client.do_handshake()
-            near.sendall(outgoing.read())
-            while True:
-                incoming.write(await trio.to_thread.run_sync(near.recv, 65536))
-                try:
-                    client.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    continue
-            client.write(b"early")
-            near.sendall(outgoing.read())
-        assert server.buffered
-        assert server.read_now() == b"early"
-        server.close()
-        near.close()
-
-    run(main)
-
-
-def test_tls_handshake_with_something_else_is_a_loss() -> None:
-    async def main() -> None:
-        near, far = tcp_pair()
-        server = TlsTransport(far, _SERVER_TLS, server_side=True)
-        near.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        with pytest.raises(ConnectionLost, match="TLS"):
-            await server.do_handshake()
-        server.close()
-        near.close()
-
-    run(main)
-
-
-def test_tls_tells_the_far_end_why_it_fails() -> None:
-    async def main() -> None:
-        near, far = tcp_pair()
-        client = TlsTransport(near, ssl.create_default_context(), server_name="feed.test")
-        server = TlsTransport(far, _SERVER_TLS, server_side=True)
-        async with trio.open_nursery() as nursery:
-
-            async def serve() -> None:
-                with pytest.raises(ConnectionLost, match="UNKNOWN_CA"):
-                    await server.do_handshake()
-
-            nursery.start_soon(serve)
-            with pytest.raises(ConnectionLost, match="certificate"):
-                await client.do_handshake()
-        server.close()
-        client.close()
 
     run(main)
 

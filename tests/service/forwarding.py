@@ -20,6 +20,9 @@ from wsproxy.settings.addresses import TcpAddress
 from wsproxy.settings.tree import Timeouts, Upstream, WeightedUrl
 
 Script = Callable[[trio.SocketStream], Awaitable[None]]
+HEAD = b"\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: feed.test\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -129,3 +132,31 @@ async def talk_to(port: int) -> AsyncIterator[Talk]:
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     async with stream:
         yield Talk(stream)
+
+
+def exchange(script: Script, client_script: Callable[[Talk], object], head_seconds: float = 10) -> None:
+    """One scripted upstream connection and one client."""
+
+    async def main() -> None:
+        async with (
+            scripted(script) as url,
+            proxy(url, head_seconds=head_seconds) as (port, _),
+            talk_to(port) as client,
+        ):
+            await client_script(client)  # type: ignore[misc]
+
+    run(main)
+
+
+def keep(*answers: bytes, extra: bytes = b"") -> Script:
+    """Answers so many requests, then closes without having said so."""
+
+    async def upstream(stream: trio.SocketStream) -> None:
+        talk = Talk(stream)
+        for answer in answers:
+            await talk.until(HEAD)
+            await talk.say(answer)
+        if extra:
+            await talk.rest()
+
+    return upstream

@@ -12,11 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.service.forwarding import Script, Talk, proxy, run, scripted, talk_to
-
-HEAD = b"\r\n\r\n"
-GET = b"GET / HTTP/1.1\r\nHost: feed.test\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+from tests.service.forwarding import GET, HEAD, OK, Talk, exchange, keep, proxy, run, scripted, talk_to
 
 
 @pytest.fixture(scope="module")
@@ -106,20 +102,6 @@ def test_http_1_0_clients_get_no_chunks_and_the_end(aiohttp_port: int) -> None:
             head = await client.until(HEAD)
             assert b"chunked" not in head
             assert len(await client.rest()) == 30_000
-
-    run(main)
-
-
-def exchange(script: Script, client_script: Callable[[Talk], object], head_seconds: float = 10) -> None:
-    """One scripted upstream connection and one client."""
-
-    async def main() -> None:
-        async with (
-            scripted(script) as url,
-            proxy(url, head_seconds=head_seconds) as (port, _),
-            talk_to(port) as client,
-        ):
-            await client_script(client)  # type: ignore[misc]
 
     run(main)
 
@@ -348,90 +330,6 @@ def test_a_client_that_does_not_read_holds_the_upstream_back() -> None:
                 before = sent
                 await trio.testing.wait_all_tasks_blocked(0.1)
             assert sent < 64
-
-    run(main)
-
-
-def keep(*answers: bytes, extra: bytes = b"") -> Script:
-    """Answers so many requests, then closes without having said so."""
-
-    async def upstream(stream: trio.SocketStream) -> None:
-        talk = Talk(stream)
-        for answer in answers:
-            await talk.until(HEAD)
-            await talk.say(answer)
-        if extra:
-            await talk.rest()
-
-    return upstream
-
-
-@pytest.mark.parametrize("method", [b"GET", b"POST"])
-def test_a_kept_connection_that_ended_meanwhile_is_not_used(method: bytes) -> None:
-    async def main() -> None:
-        closed = trio.Event()
-
-        async def first(stream: trio.SocketStream) -> None:
-            await keep(OK)(stream)
-            await stream.aclose()
-            closed.set()
-
-        async with scripted(first, keep(OK)) as url, proxy(url) as (port, _), talk_to(port) as client:
-            await client.say(GET)
-            assert await client.until(b"ok") == OK
-            await closed.wait()
-            await client.say(GET.replace(b"GET", method))
-            assert await client.until(b"ok") == OK
-
-    run(main)
-
-
-@pytest.mark.parametrize(("method", "again"), [(b"GET", True), (b"POST", False)])
-def test_a_kept_connection_that_ends_instead_of_answering(method: bytes, again: bool) -> None:
-    """The request may have been carried out, so only what can be repeated is."""
-
-    async def main() -> None:
-        async def not_asked(stream: trio.SocketStream) -> None:
-            assert await Talk(stream).rest() == b""
-
-        second = keep(OK) if again else not_asked
-        async with scripted(keep(OK, b""), second) as url, proxy(url) as (port, _), talk_to(port) as client:
-            await client.say(GET)
-            assert await client.until(b"ok") == OK
-            await client.say(GET.replace(b"GET", method))
-            if again:
-                assert await client.until(b"ok") == OK
-            else:
-                assert (await client.rest()).startswith(b"HTTP/1.1 502 ")
-                # The one connection that the second script gets is this one.
-                async with talk_to(int(url.rpartition(":")[2])):
-                    pass
-
-    run(main)
-
-
-def test_bytes_beyond_an_answer_are_nobodys_answer() -> None:
-    async def main() -> None:
-        evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-        async with (
-            scripted(keep(OK + evil, extra=b"wait"), keep(OK)) as url,
-            proxy(url) as (port, _),
-            talk_to(port) as client,
-        ):
-            for _ in range(2):
-                await client.say(GET)
-                assert await client.until(b"ok") == OK
-
-    run(main)
-
-
-def test_pipelined_requests_are_answered_in_order() -> None:
-    async def main() -> None:
-        answers = [OK.replace(b"ok", text) for text in (b"r1", b"r2", b"r3")]
-        async with scripted(keep(*answers)) as url, proxy(url) as (port, _), talk_to(port) as client:
-            await client.say(GET * 3)
-            for answer in answers:
-                assert await client.until(answer[-2:]) == answer
 
     run(main)
 
