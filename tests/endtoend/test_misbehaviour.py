@@ -10,6 +10,9 @@ from tests.endtoend.packages import proxy_with, registered
 from tests.endtoend.proxy import Proxy, configured, route, wait_for
 from tests.endtoend.wire import BINARY, Frame, RawUpstream, frame_bytes, knock, tunnel
 
+SOON = "timeouts.close_seconds = 1"
+"""The ends of these tests keep their connections open after their close frames: then a tunnel ends by its deadline."""
+
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
@@ -42,7 +45,7 @@ def test_a_fault_ends_that_tunnel_with_1011_on_both_sides_and_nothing_else(
     faulty: Path, bare: RawUpstream, plain_upstream: peers.Upstream, how: str
 ) -> None:
     bad = f'extensions.client = [{{ name = "x-faulty", how = "{how}" }}]'
-    routes = route("bad", bare.url, "compression.client.enabled = false", bad), route("good", plain_upstream.url)
+    routes = route("bad", bare.url, "compression.client.enabled = false", bad, SOON), route("good", plain_upstream.url)
     with proxy_with(faulty, *routes) as proxy, peers.client(proxy.url("/good"), deflate=peers.CHROME) as bystander:
         bystander.send("before")
         assert bystander.recv() == "before"
@@ -97,7 +100,7 @@ def test_an_engine_that_fails_is_a_fault_of_permessage_deflate(
     (tmp_path / "isal").mkdir()
     (tmp_path / "isal" / "__init__.py").write_text("")
     (tmp_path / "isal" / "isal_zlib.py").write_text(BREAKING)
-    routes = route("bad", bare.url, 'compression.client.engine = "isal"'), route("good", plain_upstream.url)
+    routes = route("bad", bare.url, 'compression.client.engine = "isal"', SOON), route("good", plain_upstream.url)
     with proxy_with(tmp_path, *routes) as proxy, peers.client(proxy.url("/good"), deflate=peers.CHROME) as bystander:
         with tunnel(proxy.address, bare, "/bad", offer="permessage-deflate") as ends:
             ends.upstream.text("before")
