@@ -13,6 +13,9 @@ from tests.endtoend.wire import BINARY, Frame, RawUpstream, frame_bytes, knock, 
 SOON = "timeouts.close_seconds = 1"
 """The ends of these tests keep their connections open after their close frames: then a tunnel ends by its deadline."""
 
+BOTH = 'extensions.upstream = [{ name = "permessage-bzip2" }]', "compression.upstream.enabled = true"
+"""An upstream is offered both built-in extensions, which claim the same bit."""
+
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
@@ -163,8 +166,7 @@ def test_one_that_fails_when_the_upstream_has_accepted_is_a_500(faulty: Path, ba
 )
 def test_an_upstream_that_accepts_two_that_claim_the_same_bit_is_a_502(bare: RawUpstream, answer: str) -> None:
     """Each of the two alone is what was offered, and would do."""
-    lines = 'extensions.upstream = [{ name = "permessage-bzip2" }]', "compression.upstream.enabled = true"
-    with configured(route("bz", bare.url, *lines)) as proxy:
+    with configured(route("bz", bare.url, *BOTH)) as proxy:
         for alone in answer.split(", "):
             client = knock(proxy.address, "/bz")
             bare.accept(alone)
@@ -186,8 +188,7 @@ def test_an_upstream_that_accepts_two_that_claim_the_same_bit_is_a_502(bare: Raw
     ],
 )
 def test_an_answer_that_is_not_legal_is_a_502(bare: RawUpstream, answer: str) -> None:
-    lines = 'extensions.upstream = [{ name = "permessage-bzip2" }]', "compression.upstream.enabled = true"
-    with configured(route("bz", bare.url, *lines)) as proxy:
+    with configured(route("bz", bare.url, *BOTH)) as proxy:
         client = knock(proxy.address, "/bz")
         _, asked = bare.accept(answer)
         offered = asked.get("sec-websocket-extensions") or ""

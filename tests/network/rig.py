@@ -101,3 +101,13 @@ def with_board(
     before = descriptors()
     trio.run(main)
     assert descriptors() == before
+
+
+async def goes_on(sound: Rig, *others: Rig) -> None:
+    """Whatever became of the others, ``sound`` carries; then all far ends go, and it is over."""
+    await sound.ends[0].send(text_from_client(b"still here"))
+    assert await sound.read_frame(Side.UPSTREAM) == b"still here"
+    for rig in (sound, *others):
+        for end in rig.ends:
+            end.close()
+    await sound.over.wait()

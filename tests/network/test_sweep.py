@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.network.rig import Rig, text_from_client, text_from_upstream, with_board
+from tests.network.rig import Rig, goes_on, text_from_upstream, with_board
 from tests.protocol.joined import KEPT, make_relay
 from wsproxy.errors import Side
 from wsproxy.network import quiet
@@ -116,10 +116,6 @@ def test_a_fault_in_a_sweep_ends_that_tunnel_alone(monkeypatch: pytest.MonkeyPat
         nursery.start_soon(sound.carry)
         with pytest.raises(RuntimeError, match="a bug"):
             await faulty.carry()
-        await sound.ends[0].send(text_from_client(b"still here"))
-        assert await sound.read_frame(Side.UPSTREAM) == b"still here"
-        for end in (*faulty.ends, *sound.ends):
-            end.close()
-        await sound.over.wait()
+        await goes_on(sound, faulty)
 
     with_board(test)
